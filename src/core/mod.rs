@@ -1,0 +1,12 @@
+//! The protocol, as pure state machines: time and events in, effects out.
+//!
+//! A table of contents. Nothing in here knows tokio, pyo3, a clock or a socket; collections that
+//! are iterated are ordered, so the same inputs always give the same outputs.
+
+pub mod hash;
+pub mod machine;
+pub mod ring;
+pub mod wire;
+pub mod client;
+pub mod leader;
+pub mod server;

@@ -1,0 +1,435 @@
+//! JSON as Python reads and writes it, with values kept as text.
+//!
+//! A value is never interpreted: it goes out as it came in, so `1.0` stays `1.0` and a 40-digit
+//! integer survives. Two things set Python's JSON apart from RFC 8259, and are the reason for a
+//! scanner of our own: `NaN`, `Infinity` and `-Infinity` are numbers, and `"\ud800"` is a string.
+
+use std::fmt;
+
+use serde::{Deserialize, Serialize};
+use thiserror::Error;
+
+use super::text::{Text, push_escaped, push_wtf8};
+
+/// How deep arrays and objects may nest, about what Python's own parser allows.
+pub const JSON_DEPTH_MAX: usize = 900;
+
+/// What is wrong with a text that should have been JSON.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
+pub enum JsonError {
+    /// The bytes are not UTF-8.
+    #[error("message is not UTF-8")]
+    NotUtf8,
+    /// The text is not JSON from this byte on.
+    #[error("broken JSON at byte {0}")]
+    Broken(usize),
+    /// Arrays and objects nest deeper than [`JSON_DEPTH_MAX`].
+    #[error("JSON nested deeper than {JSON_DEPTH_MAX}")]
+    TooDeep,
+    /// JSON, but not an object.
+    #[error("message is not a JSON object")]
+    NotObject,
+}
+
+/// One JSON value as ASCII text, checked but not interpreted.
+///
+/// Two values are equal when their texts are.
+#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub struct Json(Box<str>);
+
+impl Json {
+    /// Checks `text` and keeps it, without the white space around it and with what is not ASCII
+    /// escaped.
+    ///
+    /// ```
+    /// use dht::core::wire::json::Json;
+    /// assert_eq!(Json::parse(b" [1.0, \"\xc3\xa9\"] ").unwrap().as_str(), r#"[1.0, "\u00e9"]"#);
+    /// ```
+    pub fn parse(text: &[u8]) -> Result<Json, JsonError> {
+        let text = std::str::from_utf8(text).map_err(|_| JsonError::NotUtf8)?;
+        let mut scanner = Scanner::new(text);
+        scanner.space();
+        let value = scanner.value()?;
+        scanner.end()?;
+        Ok(Json::from_raw(value))
+    }
+
+    /// Keeps a text that a scanner has accepted.
+    fn from_raw(raw: &str) -> Json {
+        if raw.is_ascii() {
+            return Json(raw.into());
+        }
+        let mut out = String::with_capacity(raw.len() * 2);
+        for char in raw.chars() {
+            // Only a string holds characters beyond ASCII, and there an escape means the same.
+            if char.is_ascii() { out.push(char) } else { push_escaped(&mut out, char as u32) }
+        }
+        Json(out.into())
+    }
+
+    /// The JSON string of `text`.
+    pub fn string(text: &Text) -> Json {
+        Json(text.to_json().into())
+    }
+
+    /// The value's text, ASCII only.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+
+    /// The content of a JSON string; `None` for any other value.
+    pub fn to_text(&self) -> Option<Text> {
+        decode_string(&self.0)
+    }
+
+    /// What Python's `str` gives of a scalar: a number's text, a string's content, `True`, `None`.
+    /// Arrays and objects give `None`.
+    pub fn scalar_str(&self) -> Option<Text> {
+        match self.0.as_bytes()[0] {
+            b'[' | b'{' => None,
+            b'"' => self.to_text(),
+            b't' => Some("True".into()),
+            b'f' => Some("False".into()),
+            b'n' => Some("None".into()),
+            _ if &*self.0 == "NaN" => Some("nan".into()),
+            _ if &*self.0 == "Infinity" => Some("inf".into()),
+            _ if &*self.0 == "-Infinity" => Some("-inf".into()),
+            _ => Some((&*self.0).into()),
+        }
+    }
+}
+
+impl fmt::Debug for Json {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl fmt::Display for Json {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+/// A JSON object whose values are still text. Of two fields of one name the last counts, as in
+/// Python.
+#[derive(Debug, Clone, Default)]
+pub struct Object<'a> {
+    fields: Vec<(Text, &'a str)>,
+}
+
+impl<'a> Object<'a> {
+    /// Reads a message.
+    pub fn parse(message: &'a [u8]) -> Result<Object<'a>, JsonError> {
+        let text = std::str::from_utf8(message).map_err(|_| JsonError::NotUtf8)?;
+        let mut scanner = Scanner::new(text);
+        scanner.space();
+        if scanner.peek() != Some(b'{') {
+            scanner.value()?;
+            scanner.end()?;
+            return Err(JsonError::NotObject);
+        }
+        let fields = scanner.object()?;
+        scanner.end()?;
+        Ok(Object { fields })
+    }
+
+    /// The field's value as it was written (it may hold UTF-8).
+    pub fn raw(&self, name: &str) -> Option<&'a str> {
+        let found = self.fields.iter().rev().find(|(field, _)| field.as_bytes() == name.as_bytes());
+        found.map(|(_, value)| *value)
+    }
+
+    /// The field's value in ASCII.
+    pub fn json(&self, name: &str) -> Option<Json> {
+        self.raw(name).map(Json::from_raw)
+    }
+
+    /// The field's value, where it is a string.
+    pub fn text(&self, name: &str) -> Option<Text> {
+        decode_string(self.raw(name)?)
+    }
+
+    /// The field's value, where it is a whole number that fits.
+    pub fn number(&self, name: &str) -> Option<u64> {
+        self.raw(name)?.parse().ok()
+    }
+
+    /// The field's value read by serde; `None` where it is missing or of another form.
+    pub fn decode<T: Deserialize<'a>>(&self, name: &str) -> Option<T> {
+        serde_json::from_str(self.raw(name)?).ok()
+    }
+
+    /// The items of the field's value, where it is an array.
+    pub fn array(&self, name: &str) -> Option<Vec<Json>> {
+        let mut scanner = Scanner::new(self.raw(name)?);
+        scanner.array().ok()
+    }
+}
+
+/// Decodes a JSON string that a scanner has accepted; `None` for another value.
+fn decode_string(raw: &str) -> Option<Text> {
+    let inner = raw.strip_prefix('"')?.strip_suffix('"')?;
+    if !inner.contains('\\') {
+        return Some(Text::from(inner));
+    }
+    let mut out = Vec::with_capacity(inner.len());
+    let mut rest = inner.as_bytes();
+    while let Some(at) = rest.iter().position(|byte| *byte == b'\\') {
+        out.extend_from_slice(&rest[..at]);
+        let (code, used) = decode_escape(&rest[at..])?;
+        push_wtf8(&mut out, code);
+        rest = &rest[at + used..];
+    }
+    out.extend_from_slice(rest);
+    Some(Text::from_wtf8(out))
+}
+
+/// The code point of the escape at the start of `bytes`, and how many bytes it takes.
+fn decode_escape(bytes: &[u8]) -> Option<(u32, usize)> {
+    let simple = |code| Some((code, 2));
+    match bytes.get(1)? {
+        b'b' => simple(0x08),
+        b'f' => simple(0x0c),
+        b'n' => simple(0x0a),
+        b'r' => simple(0x0d),
+        b't' => simple(0x09),
+        b'u' => {
+            let high = hex4(bytes.get(2..6)?)?;
+            if (0xd800..0xdc00).contains(&high) && bytes.get(6..8) == Some(b"\\u") {
+                let low = bytes.get(8..12).and_then(hex4);
+                if let Some(low) = low.filter(|low| (0xdc00..0xe000).contains(low)) {
+                    return Some((0x1_0000 + ((high - 0xd800) << 10) + (low - 0xdc00), 12));
+                }
+            }
+            Some((high, 6))
+        }
+        other => simple(u32::from(*other)),
+    }
+}
+
+fn hex4(digits: &[u8]) -> Option<u32> {
+    digits.iter().try_fold(0, |code, digit| Some(code << 4 | (*digit as char).to_digit(16)?))
+}
+
+/// Walks over JSON text without building anything; depth is kept on the heap, so no input can
+/// exhaust the stack.
+struct Scanner<'a> {
+    text: &'a str,
+    at: usize,
+}
+
+impl<'a> Scanner<'a> {
+    fn new(text: &'a str) -> Self {
+        Scanner { text, at: 0 }
+    }
+
+    fn peek(&self) -> Option<u8> {
+        self.text.as_bytes().get(self.at).copied()
+    }
+
+    fn broken<T>(&self) -> Result<T, JsonError> {
+        Err(JsonError::Broken(self.at))
+    }
+
+    fn space(&mut self) {
+        while matches!(self.peek(), Some(b' ' | b'\t' | b'\n' | b'\r')) {
+            self.at += 1;
+        }
+    }
+
+    fn expect(&mut self, byte: u8) -> Result<(), JsonError> {
+        if self.peek() != Some(byte) {
+            return self.broken();
+        }
+        self.at += 1;
+        Ok(())
+    }
+
+    fn end(&mut self) -> Result<(), JsonError> {
+        self.space();
+        if self.at == self.text.len() { Ok(()) } else { self.broken() }
+    }
+
+    /// One object, its values skipped over.
+    fn object(&mut self) -> Result<Vec<(Text, &'a str)>, JsonError> {
+        self.expect(b'{')?;
+        let mut fields = Vec::new();
+        self.space();
+        if self.peek() == Some(b'}') {
+            self.at += 1;
+            return Ok(fields);
+        }
+        loop {
+            self.space();
+            let start = self.at;
+            self.string()?;
+            let name = decode_string(&self.text[start..self.at]).unwrap_or_default();
+            self.space();
+            self.expect(b':')?;
+            self.space();
+            fields.push((name, self.value()?));
+            self.space();
+            match self.peek() {
+                Some(b',') => self.at += 1,
+                _ => break,
+            }
+        }
+        self.expect(b'}')?;
+        Ok(fields)
+    }
+
+    /// One array, its items as text.
+    fn array(&mut self) -> Result<Vec<Json>, JsonError> {
+        self.expect(b'[')?;
+        let mut items = Vec::new();
+        self.space();
+        if self.peek() == Some(b']') {
+            self.at += 1;
+            return Ok(items);
+        }
+        loop {
+            self.space();
+            items.push(Json::from_raw(self.value()?));
+            self.space();
+            match self.peek() {
+                Some(b',') => self.at += 1,
+                _ => break,
+            }
+        }
+        self.expect(b']')?;
+        Ok(items)
+    }
+
+    /// Any value; returns its text.
+    fn value(&mut self) -> Result<&'a str, JsonError> {
+        let start = self.at;
+        let mut open: Vec<u8> = Vec::new();
+        loop {
+            self.space();
+            match self.peek() {
+                Some(b'{') => {
+                    self.at += 1;
+                    self.space();
+                    if self.peek() != Some(b'}') {
+                        self.push(&mut open, b'}')?;
+                        self.name()?;
+                        continue;
+                    }
+                    self.at += 1;
+                }
+                Some(b'[') => {
+                    self.at += 1;
+                    self.space();
+                    if self.peek() != Some(b']') {
+                        self.push(&mut open, b']')?;
+                        continue;
+                    }
+                    self.at += 1;
+                }
+                Some(b'"') => self.string()?,
+                _ => self.atom()?,
+            }
+            // A value has ended: close what it closes, or go on to its neighbour.
+            loop {
+                let Some(closer) = open.last().copied() else {
+                    return Ok(&self.text[start..self.at]);
+                };
+                self.space();
+                if self.peek() == Some(closer) {
+                    self.at += 1;
+                    open.pop();
+                    continue;
+                }
+                self.expect(b',')?;
+                if closer == b'}' {
+                    self.space();
+                    self.name()?;
+                }
+                break;
+            }
+        }
+    }
+
+    fn push(&self, open: &mut Vec<u8>, closer: u8) -> Result<(), JsonError> {
+        if open.len() >= JSON_DEPTH_MAX {
+            return Err(JsonError::TooDeep);
+        }
+        open.push(closer);
+        Ok(())
+    }
+
+    /// A field's name and the colon after it.
+    fn name(&mut self) -> Result<(), JsonError> {
+        self.string()?;
+        self.space();
+        self.expect(b':')
+    }
+
+    fn string(&mut self) -> Result<(), JsonError> {
+        self.expect(b'"')?;
+        loop {
+            match self.peek() {
+                Some(b'"') => break,
+                Some(b'\\') => {
+                    self.at += 1;
+                    match self.peek() {
+                        Some(b'"' | b'\\' | b'/' | b'b' | b'f' | b'n' | b'r' | b't') => {
+                            self.at += 1;
+                        }
+                        Some(b'u') => {
+                            let digits = self.text.as_bytes().get(self.at + 1..self.at + 5);
+                            if !digits.is_some_and(|d| d.iter().all(u8::is_ascii_hexdigit)) {
+                                return self.broken();
+                            }
+                            self.at += 5;
+                        }
+                        _ => return self.broken(),
+                    }
+                }
+                Some(0x20..) => self.at += 1,
+                _ => return self.broken(),
+            }
+        }
+        self.at += 1;
+        Ok(())
+    }
+
+    /// A number or a literal.
+    fn atom(&mut self) -> Result<(), JsonError> {
+        const LITERALS: [&str; 6] = ["null", "true", "false", "NaN", "Infinity", "-Infinity"];
+        let rest = &self.text[self.at..];
+        if let Some(literal) = LITERALS.iter().find(|literal| rest.starts_with(**literal)) {
+            self.at += literal.len();
+            return Ok(());
+        }
+        if self.peek() == Some(b'-') {
+            self.at += 1;
+        }
+        match self.peek() {
+            Some(b'0') => self.at += 1,
+            Some(b'1'..=b'9') => self.digits()?,
+            _ => return self.broken(),
+        }
+        if self.peek() == Some(b'.') {
+            self.at += 1;
+            self.digits()?;
+        }
+        if matches!(self.peek(), Some(b'e' | b'E')) {
+            self.at += 1;
+            if matches!(self.peek(), Some(b'+' | b'-')) {
+                self.at += 1;
+            }
+            self.digits()?;
+        }
+        Ok(())
+    }
+
+    fn digits(&mut self) -> Result<(), JsonError> {
+        let start = self.at;
+        while matches!(self.peek(), Some(b'0'..=b'9')) {
+            self.at += 1;
+        }
+        if self.at == start { self.broken() } else { Ok(()) }
+    }
+}

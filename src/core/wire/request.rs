@@ -1,0 +1,153 @@
+//! Requests, as types. What cannot be understood is an error that says what is missing.
+
+use thiserror::Error;
+
+use super::json::{Json, JsonError, Object};
+use super::text::Text;
+
+/// The version of the extension that our own parties speak, in the field `dht`.
+pub const EXTENSION_VERSION: u64 = 1;
+
+/// Why a message is not a request.
+#[derive(Debug, Clone, PartialEq, Eq, Error)]
+pub enum RequestError {
+    /// It is not JSON, or no object.
+    #[error(transparent)]
+    Json(#[from] JsonError),
+    /// It does not say what it wants.
+    #[error("no cmd in message")]
+    NoCommand,
+    /// It wants what nobody here does.
+    #[error("unknown cmd {0}")]
+    UnknownCommand(Text),
+    /// A field is missing or not of the form it must have.
+    #[error("{command} needs the field {field}")]
+    Field {
+        /// The command.
+        command: &'static str,
+        /// The field.
+        field: &'static str,
+    },
+}
+
+/// A request that was understood.
+#[derive(Debug, Clone)]
+pub struct Request<'a> {
+    /// What is asked for.
+    pub command: Command<'a>,
+    /// Whether the sender announced the extension, and so keeps its connection open.
+    pub extended: bool,
+}
+
+/// What a request asks for; the original's commands first, then ours.
+#[derive(Debug, Clone)]
+pub enum Command<'a> {
+    /// Store on this server alone.
+    Set { key: Text, value: Json },
+    /// What this server holds.
+    Get { key: Text },
+    /// The names that this server holds.
+    QueryAllKeys,
+    /// Print words.
+    Print { words: Vec<Json> },
+    /// The original's first phase: vote on a write.
+    SetrRequest { key: Text },
+    /// The original's second phase: write.
+    Setr { key: Text, value: Json },
+    /// The original's second phase: give the vote back.
+    SetrDeny { key: Text },
+    /// Nothing; the original uses it inside a program, and answers it.
+    Timeout,
+    /// A server renews its lease.
+    Heartbeat { port: u16, requestor: Json, extension: Option<&'a str> },
+    /// The servers of the view; with the extension the assignment too.
+    QueryServers,
+    /// Take a lock, or queue for it.
+    LockGet { lock: Json, requestor: Json },
+    /// Release a lock, or leave its queue.
+    LockRelease { lock: Json, requestor: Json },
+    /// Ours: write to all replicas, through the primary.
+    Write { key: Text, value: Json, extension: &'a str },
+    /// Ours: read at the primary, confirmed.
+    Read { key: Text, extension: &'a str },
+    /// Ours: the leader tells a server its ranges.
+    Assign { extension: &'a str },
+    /// Ours: a server tells the leader what it found.
+    Report { extension: &'a str },
+    /// Ours: who is there?
+    Hello,
+    /// Ours: figures of a server.
+    Stats,
+}
+
+impl<'a> Request<'a> {
+    /// Reads a message.
+    ///
+    /// ```
+    /// use dht::core::wire::request::Request;
+    /// let error = Request::parse(br#"{"cmd": "get"}"#).unwrap_err();
+    /// assert_eq!(error.to_string(), "get needs the field key");
+    /// ```
+    pub fn parse(message: &'a [u8]) -> Result<Request<'a>, RequestError> {
+        let object = Object::parse(message)?;
+        let name = object.text("cmd").ok_or(RequestError::NoCommand)?;
+        let extended = object.raw("dht").is_some_and(|raw| raw != "null" && raw != "false");
+        let command = Command::parse(&name, &object)?;
+        Ok(Request { command, extended })
+    }
+}
+
+impl<'a> Command<'a> {
+    fn parse(name: &Text, object: &Object<'a>) -> Result<Command<'a>, RequestError> {
+        let extension = object.raw("dht");
+        let field = |command, field| RequestError::Field { command, field };
+        let key = |command| object.text("key").ok_or(field(command, "key"));
+        let value = |command| object.json("val").ok_or(field(command, "val"));
+        let lock = |command| object.json("lockid").ok_or(field(command, "lockid"));
+        let requestor = |command| object.json("requestor").ok_or(field(command, "requestor"));
+        let needs = |command| extension.ok_or(field(command, "dht"));
+        Ok(match name.as_str().unwrap_or_default() {
+            "set" => Command::Set { key: key("set")?, value: value("set")? },
+            "get" => Command::Get { key: key("get")? },
+            "query_all_keys" => Command::QueryAllKeys,
+            "print" => {
+                let words = object.array("text").ok_or(field("print", "text"))?;
+                Command::Print { words }
+            }
+            "setr_request" => Command::SetrRequest { key: key("setr_request")? },
+            "setr" => Command::Setr { key: key("setr")?, value: value("setr")? },
+            "setr_deny" => Command::SetrDeny { key: key("setr_deny")? },
+            "timeout" => Command::Timeout,
+            "heartbeat" => {
+                let port = object.number("port").and_then(|port| u16::try_from(port).ok());
+                let port = port.ok_or(field("heartbeat", "port"))?;
+                let requestor = requestor("heartbeat")?;
+                if requestor.scalar_str().is_none() {
+                    return Err(field("heartbeat", "requestor"));
+                }
+                Command::Heartbeat { port, requestor, extension }
+            }
+            "query_servers" => Command::QueryServers,
+            "lock_get" => {
+                Command::LockGet { lock: lock("lock_get")?, requestor: requestor("lock_get")? }
+            }
+            "lock_release" => Command::LockRelease {
+                lock: lock("lock_release")?,
+                requestor: requestor("lock_release")?,
+            },
+            "dht_write" => Command::Write {
+                key: key("dht_write")?,
+                value: value("dht_write")?,
+                extension: needs("dht_write")?,
+            },
+            "dht_read" => {
+                Command::Read { key: key("dht_read")?, extension: needs("dht_read")? }
+            }
+            "dht_assign" => Command::Assign { extension: needs("dht_assign")? },
+            "dht_report" => Command::Report { extension: needs("dht_report")? },
+            "dht_hello" => Command::Hello,
+            "dht_stats" => Command::Stats,
+            _ => return Err(RequestError::UnknownCommand(name.clone())),
+        })
+    }
+}
