@@ -12,6 +12,3 @@ pub mod net;
 #[cfg(feature = "python")]
 mod py;
 pub mod sim;
-
-#[cfg(feature = "python")]
-pub use py::_dht;

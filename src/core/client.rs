@@ -1,9 +1,22 @@
 //! The client: routes a write or a read to the primary, and retries what is safe to retry.
+//!
+//! With a view leader that does not speak our extension, or a slot of which no server does, it
+//! holds the original's dialogue instead ([`dialogue`]).
+
+mod dialogue;
+mod routes;
+
+use std::collections::{BTreeMap, VecDeque};
 
 use thiserror::Error;
 
-use super::machine::{Input, Machine, Millis, Output};
-use super::wire::json::Json;
+use self::dialogue::Dialogue;
+use self::routes::{Route, Routes};
+use super::hash::{Slot, slot_of};
+use super::machine::{CallError, CallId, Input, Machine, Millis, Output, Target};
+use super::reply::Reply;
+use super::wire::json::{Json, Object};
+use super::wire::request::EXTENSION_VERSION;
 use super::wire::text::Text;
 
 /// Names an operation of a [`Client`].
@@ -27,6 +40,13 @@ pub enum Op {
     },
 }
 
+impl Op {
+    fn key(&self) -> &Text {
+        let (Op::Write { key, .. } | Op::Read { key }) = self;
+        key
+    }
+}
+
 /// How an operation ended well.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Outcome {
@@ -41,11 +61,13 @@ pub enum Outcome {
     NotFound,
 }
 
-/// How an operation failed.
+/// How an operation failed. All but [`OpError::Unknown`] mean that it did not happen.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
 pub enum OpError {
     /// Did not happen: no view leader answered.
-    #[error("can't connect to view leader: {0}; start viewleader.py or name its host with --viewleader")]
+    #[error(
+        "can't connect to view leader ({0}); start viewleader.py, or name its host with --viewleader"
+    )]
     NoViewLeader(String),
     /// Did not happen: the view has no server.
     #[error("no servers in the view; start server.py")]
@@ -57,7 +79,7 @@ pub enum OpError {
     #[error("server with wrong epoch")]
     WrongEpoch,
     /// Did not happen: nobody could serve it in time.
-    #[error("not done: {0}")]
+    #[error("not done: {0}; try again")]
     NotDone(String),
     /// Did not happen: the message is over a limit.
     #[error("{0}")]
@@ -76,33 +98,400 @@ pub struct ClientConfig {
     pub timeout_ms: Millis,
 }
 
+/// How long to wait before something that was refused is tried again; doubled each time.
+const BACKOFF_FIRST_MS: Millis = 5;
+
+/// The longest such wait.
+const BACKOFF_MAX_MS: Millis = 200;
+
 /// The client's machine; see the module's text.
 #[derive(Debug)]
 pub struct Client {
-    _config: ClientConfig,
+    config: ClientConfig,
+    routes: Routes,
+    ops: BTreeMap<OpId, Running>,
+    calls: BTreeMap<CallId, OpId>,
+    counter: u64,
+    finished: VecDeque<(OpId, Result<Outcome, OpError>)>,
+}
+
+/// An operation that has not ended.
+#[derive(Debug)]
+struct Running {
+    op: Op,
+    slot: Slot,
+    /// The request's number, the same in every retry.
+    number: u64,
+    /// The original client on whose behalf this is written.
+    owner: Option<String>,
+    /// When it fails.
+    until: Millis,
+    /// Set once a write was sent whose fate is not known: the revision of the first such.
+    maybe: Option<u64>,
+    backoff_ms: Millis,
+    /// What went wrong last; told where nothing else is known.
+    trouble: Trouble,
+    step: Step,
+}
+
+/// Why an operation has not succeeded yet.
+#[derive(Debug, Clone)]
+enum Trouble {
+    Leader(String),
+    NoServers,
+    Other(String),
+}
+
+/// What an operation waits for.
+#[derive(Debug)]
+enum Step {
+    /// The view.
+    View,
+    /// The primary's answer; the revision that was sent.
+    Primary { revision: u64 },
+    /// Its next try.
+    Pause { until: Millis },
+    /// An original server's answer.
+    Dialogue(Dialogue),
 }
 
 impl Client {
     /// A client that knows no view yet.
     pub fn new(config: ClientConfig) -> Self {
-        Client { _config: config }
+        Client {
+            config,
+            routes: Routes::default(),
+            ops: BTreeMap::new(),
+            calls: BTreeMap::new(),
+            counter: 0,
+            finished: VecDeque::new(),
+        }
     }
 
     /// Begins an operation; its outcome comes from [`Client::finished`].
-    pub fn begin(&mut self, _now: Millis, _op: Op, _out: &mut Vec<Output>) -> OpId {
-        OpId(0)
+    pub fn begin(&mut self, now: Millis, op: Op, out: &mut Vec<Output>) -> OpId {
+        self.begin_for(now, op, None, out)
+    }
+
+    /// Begins an operation on behalf of an original client, `owner` being its address.
+    pub fn begin_for(
+        &mut self,
+        now: Millis,
+        op: Op,
+        owner: Option<String>,
+        out: &mut Vec<Output>,
+    ) -> OpId {
+        self.counter += 1;
+        let id = OpId(self.counter);
+        let running = Running {
+            slot: slot_of(op.key().as_bytes()),
+            op,
+            number: self.counter,
+            owner,
+            until: now + self.config.timeout_ms,
+            maybe: None,
+            backoff_ms: BACKOFF_FIRST_MS,
+            trouble: Trouble::Other("no time".to_string()),
+            step: Step::View,
+        };
+        self.ops.insert(id, running);
+        self.go(now, id, out);
+        id
     }
 
     /// Takes an operation that has ended, oldest first.
     pub fn finished(&mut self) -> Option<(OpId, Result<Outcome, OpError>)> {
-        None
+        self.finished.pop_front()
+    }
+
+    /// Takes the next step: to the primary where the route is known, else to the leader.
+    fn go(&mut self, now: Millis, id: OpId, out: &mut Vec<Output>) {
+        let Some(running) = self.ops.get_mut(&id) else {
+            return;
+        };
+        if now >= running.until {
+            return self.give_up(id);
+        }
+        match self.routes.find(running.slot) {
+            None => self.ask_view(now, id, out),
+            Some(Route::NoServers) => {
+                running.trouble = Trouble::NoServers;
+                self.routes.forget();
+                self.give_up(id);
+            }
+            Some(Route::Originals { servers, epoch }) => {
+                running.step = Step::Dialogue(Dialogue::new(servers, epoch));
+                self.converse(now, id, None, out);
+            }
+            Some(Route::Waiting { holders }) => {
+                let holders = holders.join(", ");
+                self.pause(
+                    now,
+                    id,
+                    format!("the key waits for one of {holders} to come back"),
+                );
+            }
+            Some(Route::Primary { addr, revision }) => {
+                running.step = Step::Primary { revision };
+                let message = self.message(id, revision);
+                self.call(now, id, Target::Addr(addr), message, true, out);
+            }
+        }
+    }
+
+    fn ask_view(&mut self, now: Millis, id: OpId, out: &mut Vec<Output>) {
+        if let Some(running) = self.ops.get_mut(&id) {
+            running.step = Step::View;
+            let request = Reply::new().text("cmd", "query_servers");
+            let request = request.number("dht", EXTENSION_VERSION);
+            self.call(now, id, Target::Leader, request.finish(), true, out);
+        }
+    }
+
+    /// The request to the primary.
+    fn message(&self, id: OpId, revision: u64) -> Vec<u8> {
+        let running = &self.ops[&id];
+        let key = running.op.key().to_json();
+        match &running.op {
+            Op::Read { .. } => {
+                let said = format!(r#"{{"revision": {revision}}}"#);
+                Reply::new()
+                    .text("cmd", "dht_read")
+                    .raw("key", &key)
+                    .raw("dht", &said)
+                    .finish()
+            }
+            Op::Write { value, .. } => {
+                let mut said = Reply::new()
+                    .number("client", self.config.id)
+                    .number("number", running.number)
+                    .number("revision", revision);
+                if let Some(first) = running.maybe {
+                    said = said.number("first", first);
+                }
+                if let Some(owner) = &running.owner {
+                    said = said.text("owner", owner);
+                }
+                let said = String::from_utf8(said.finish()).expect("replies are ASCII");
+                let request = Reply::new().text("cmd", "dht_write").raw("key", &key);
+                request
+                    .raw("val", value.as_str())
+                    .raw("dht", &said)
+                    .finish()
+            }
+        }
+    }
+
+    fn call(
+        &mut self,
+        now: Millis,
+        id: OpId,
+        target: Target,
+        message: Vec<u8>,
+        keep: bool,
+        out: &mut Vec<Output>,
+    ) {
+        self.counter += 1;
+        let call = CallId(self.counter);
+        self.calls.insert(call, id);
+        let timeout_ms = self.ops[&id].until.saturating_sub(now).max(1);
+        out.push(Output::Call {
+            call,
+            target,
+            message,
+            timeout_ms,
+            keep,
+        });
+    }
+
+    fn returned(
+        &mut self,
+        now: Millis,
+        id: OpId,
+        result: Result<Vec<u8>, CallError>,
+        out: &mut Vec<Output>,
+    ) {
+        match self.ops.get(&id).map(|running| &running.step) {
+            Some(Step::View) => self.learn_view(now, id, result, out),
+            Some(Step::Primary { revision }) => {
+                let revision = *revision;
+                self.primary_answered(now, id, revision, result);
+            }
+            Some(Step::Dialogue(_)) => self.converse(now, id, Some(result), out),
+            Some(Step::Pause { .. }) | None => {}
+        }
+    }
+
+    fn learn_view(
+        &mut self,
+        now: Millis,
+        id: OpId,
+        result: Result<Vec<u8>, CallError>,
+        out: &mut Vec<Output>,
+    ) {
+        let learned = match &result {
+            Ok(reply) => self.routes.learn(reply),
+            Err(error) => Err(error.to_string()),
+        };
+        match learned {
+            Ok(()) => self.go(now, id, out),
+            Err(why) => {
+                let Some(running) = self.ops.get_mut(&id) else {
+                    return;
+                };
+                running.trouble = Trouble::Leader(why);
+                // Nobody is there at all: waiting would only delay the news.
+                let alone = running.maybe.is_none() && running.backoff_ms == BACKOFF_FIRST_MS;
+                if alone {
+                    self.give_up(id)
+                } else {
+                    self.pause_on(now, id)
+                }
+            }
+        }
+    }
+
+    fn primary_answered(
+        &mut self,
+        now: Millis,
+        id: OpId,
+        revision: u64,
+        result: Result<Vec<u8>, CallError>,
+    ) {
+        let reply = match &result {
+            Ok(reply) => Object::parse(reply).map_err(|error| error.to_string()),
+            Err(CallError::Lost(why)) => {
+                let why = why.clone();
+                self.may_have_happened(id, revision);
+                return self.pause(now, id, why);
+            }
+            Err(error) => return self.pause(now, id, error.to_string()),
+        };
+        let Ok(reply) = reply else {
+            self.may_have_happened(id, revision);
+            return self.pause(now, id, "the reply is not JSON".to_string());
+        };
+        let status = reply
+            .text("status")
+            .and_then(|status| status.as_str().map(str::to_string));
+        let reason = reply
+            .text("reason")
+            .map(|reason| reason.to_string())
+            .unwrap_or_default();
+        let is_write = matches!(self.ops.get(&id).map(|r| &r.op), Some(Op::Write { .. }));
+        match status.as_deref() {
+            Some("ok") if is_write => {
+                let servers = reply.decode("servers").unwrap_or_default();
+                self.finish(id, Ok(Outcome::Written { servers }));
+            }
+            Some("ok") => {
+                let value = reply.json("value");
+                self.finish(
+                    id,
+                    value.map(Outcome::Value).ok_or_else(|| {
+                        OpError::NotDone("the primary answered without a value".to_string())
+                    }),
+                );
+            }
+            Some("not_found") => self.finish(id, Ok(Outcome::NotFound)),
+            Some("no") if reason == "busy" && !self.may_have(id) => {
+                self.finish(id, Err(OpError::Busy));
+            }
+            Some("no") => self.pause(now, id, reason),
+            Some("unknown") => {
+                self.may_have_happened(id, revision);
+                self.pause(now, id, reason);
+            }
+            _ => {
+                let why = reply.text("error").map(|why| why.to_string());
+                let why = why.unwrap_or_else(|| "the reply makes no sense".to_string());
+                self.pause(now, id, why);
+            }
+        }
+    }
+
+    fn may_have(&self, id: OpId) -> bool {
+        self.ops
+            .get(&id)
+            .is_some_and(|running| running.maybe.is_some())
+    }
+
+    fn may_have_happened(&mut self, id: OpId, revision: u64) {
+        let running = self.ops.get_mut(&id);
+        if let Some(running) = running.filter(|r| matches!(r.op, Op::Write { .. })) {
+            running.maybe.get_or_insert(revision);
+        }
+    }
+
+    /// Waits, and then tries again with a new view.
+    fn pause(&mut self, now: Millis, id: OpId, why: String) {
+        if let Some(running) = self.ops.get_mut(&id) {
+            running.trouble = Trouble::Other(why);
+        }
+        self.pause_on(now, id);
+    }
+
+    fn pause_on(&mut self, now: Millis, id: OpId) {
+        self.routes.forget();
+        let Some(running) = self.ops.get_mut(&id) else {
+            return;
+        };
+        running.step = Step::Pause {
+            until: (now + running.backoff_ms).min(running.until),
+        };
+        running.backoff_ms = (running.backoff_ms * 2).min(BACKOFF_MAX_MS);
+    }
+
+    /// Ends an operation that did not succeed in time.
+    fn give_up(&mut self, id: OpId) {
+        let Some(running) = self.ops.get(&id) else {
+            return;
+        };
+        let error = match (running.maybe, running.trouble.clone()) {
+            (Some(_), Trouble::Leader(why) | Trouble::Other(why)) => OpError::Unknown(why),
+            (Some(_), Trouble::NoServers) => OpError::Unknown("no servers in the view".into()),
+            (None, Trouble::Leader(why)) => OpError::NoViewLeader(why),
+            (None, Trouble::NoServers) => OpError::NoServers,
+            (None, Trouble::Other(why)) => OpError::NotDone(why),
+        };
+        self.finish(id, Err(error));
+    }
+
+    fn finish(&mut self, id: OpId, result: Result<Outcome, OpError>) {
+        if self.ops.remove(&id).is_some() {
+            self.finished.push_back((id, result));
+        }
     }
 }
 
 impl Machine for Client {
-    fn handle(&mut self, _now: Millis, _input: Input, _out: &mut Vec<Output>) {}
+    fn handle(&mut self, now: Millis, input: Input, out: &mut Vec<Output>) {
+        match input {
+            Input::Returned { call, result } => {
+                if let Some(id) = self.calls.remove(&call) {
+                    self.returned(now, id, result, out);
+                }
+            }
+            Input::Tick => {
+                let due: Vec<OpId> = self
+                    .ops
+                    .iter()
+                    .filter(|(_, r)| matches!(r.step, Step::Pause { until } if until <= now))
+                    .map(|(id, _)| *id)
+                    .collect();
+                for id in due {
+                    self.go(now, id, out);
+                }
+            }
+            Input::Start | Input::Frame { .. } | Input::Disconnected { .. } => {}
+        }
+    }
 
     fn deadline(&self) -> Option<Millis> {
-        None
+        let pauses = self.ops.values().filter_map(|running| match running.step {
+            Step::Pause { until } => Some(until),
+            _ => None,
+        });
+        pauses.min()
     }
 }

@@ -3,10 +3,13 @@
 //! A table of contents. Nothing in here knows tokio, pyo3, a clock or a socket; collections that
 //! are iterated are ordered, so the same inputs always give the same outputs.
 
-pub mod hash;
-pub mod machine;
-pub mod ring;
-pub mod wire;
+pub mod assignment;
 pub mod client;
+pub mod hash;
 pub mod leader;
+pub mod machine;
+pub mod net_addr;
+pub mod reply;
+pub mod ring;
 pub mod server;
+pub mod wire;

@@ -39,14 +39,19 @@ pub enum FrameError {
 /// assert_eq!(decode(&bytes, 100), Ok(Some(6)));
 /// ```
 pub fn decode(buffer: &[u8], frame_bytes_max: usize) -> Result<Option<usize>, FrameError> {
-    let Some(header) = buffer.first_chunk::<HEADER_BYTES>() else { return Ok(None) };
+    let Some(header) = buffer.first_chunk::<HEADER_BYTES>() else {
+        return Ok(None);
+    };
     let length = i32::from_be_bytes(*header);
     if length <= 0 {
         return Err(FrameError::NotPositive(length));
     }
     let length = length as usize;
     if length > frame_bytes_max {
-        return Err(FrameError::TooLong { length, limit: frame_bytes_max });
+        return Err(FrameError::TooLong {
+            length,
+            limit: frame_bytes_max,
+        });
     }
     let end = HEADER_BYTES + length;
     Ok((buffer.len() >= end).then_some(end))

@@ -2,5 +2,6 @@
 
 pub mod frame;
 pub mod json;
-pub mod text;
+pub mod peer;
 pub mod request;
+pub mod text;

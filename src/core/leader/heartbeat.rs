@@ -1,0 +1,229 @@
+//! Heartbeats: leases, joins, and what a server says it holds.
+
+use super::members::{Extension, Member};
+use super::probe::Absent;
+use super::{Leader, Out, REVISION_LEAP, plan};
+use crate::core::assignment::{Entry, HeartbeatExtension, NodeId, Span, position_of};
+use crate::core::machine::{Millis, Note, Origin, Output};
+use crate::core::net_addr::{host_of, is_loopback, with_port};
+use crate::core::reply::Reply;
+use crate::core::wire::json::Json;
+
+impl Leader {
+    /// Renews a lease, or takes a server into the view.
+    pub(super) fn heartbeat(
+        &mut self,
+        now: Millis,
+        origin: &Origin,
+        port: u16,
+        requestor: &Json,
+        extension: Option<&str>,
+        out: &mut Out,
+    ) -> Vec<u8> {
+        self.sweep(now, out);
+        if self.members.is_expired(requestor) {
+            return Reply::status("deny").finish();
+        }
+        let extension: Option<HeartbeatExtension> =
+            extension.and_then(|raw| serde_json::from_str(raw).ok());
+        let advertise = extension
+            .as_ref()
+            .and_then(|extension| extension.advertise.as_ref());
+        let addr = with_port(advertise.unwrap_or(&origin.peer_ip), port);
+        let lease_until = now + self.config.lease_ms;
+        match self.members.at(&addr) {
+            Some(member) if member.requestor == *requestor => {
+                member.lease_until = lease_until;
+                if let (Some(said), Some(known)) = (&extension, &member.extension) {
+                    let id = known.id.clone();
+                    self.acknowledged(&id, said.revision, &said.dropped);
+                }
+            }
+            Some(other) => {
+                // Where both speak the extension we can ask the address who is there.
+                let holder = other.extension.as_ref().map(|known| known.id.clone());
+                if let Some(holder) = holder.filter(|_| extension.is_some()) {
+                    self.probe(&holder, out);
+                }
+                return Reply::status("retry").number("epoch", self.epoch).finish();
+            }
+            None => {
+                let id: NodeId = requestor.as_str().into();
+                if self.members.by_id(&id).is_some() {
+                    // One identity at two addresses: the first has it until its lease ends.
+                    return Reply::status("retry").number("epoch", self.epoch).finish();
+                }
+                if extension
+                    .as_ref()
+                    .is_some_and(|said| said.revision > 0 && said.holds.is_none())
+                {
+                    let tell = r#"{"version":1,"tell":true}"#;
+                    let retry = Reply::status("retry").number("epoch", self.epoch);
+                    return retry.raw("dht", tell).finish();
+                }
+                let member = Member {
+                    position: position_of(requestor),
+                    requestor: requestor.clone(),
+                    lease_until,
+                    extension: extension.as_ref().map(|_| Extension {
+                        id: id.clone(),
+                        leader_host: self.leader_host(origin),
+                        acked: 0,
+                        epoch_told: 0,
+                        originals_told: false,
+                        push: None,
+                        push_after: 0,
+                        may_drop: false,
+                    }),
+                    addr: addr.clone(),
+                };
+                self.join(now, member, extension, out);
+            }
+        }
+        let reply = Reply::status("ok").number("epoch", self.epoch);
+        match extension_id(requestor, &self.members) {
+            Some(id) => reply.value("dht", &self.snapshot(&id)).finish(),
+            None => reply.finish(),
+        }
+    }
+
+    fn join(
+        &mut self,
+        now: Millis,
+        member: Member,
+        said: Option<HeartbeatExtension>,
+        out: &mut Out,
+    ) {
+        let (addr, position) = (member.addr.clone(), member.position);
+        let id = member
+            .extension
+            .as_ref()
+            .map(|extension| extension.id.clone());
+        self.members.insert(member);
+        if let Some((id, said)) = id.zip(said) {
+            self.epoch = self.epoch.max(said.epoch);
+            if said.seen > self.revision {
+                // We were started again: a revision that was used must not be used again.
+                self.revision = said.seen + REVISION_LEAP;
+            }
+            self.absent.remove(&id);
+            self.hear(now, &id, &said, out);
+        }
+        self.epoch += 1;
+        out.push(Output::Note(Note::Joined {
+            addr,
+            position,
+            epoch: self.epoch,
+        }));
+        self.replan(now, out);
+    }
+
+    /// Takes in what a server that was not a member says it holds.
+    fn hear(&mut self, now: Millis, id: &NodeId, said: &HeartbeatExtension, out: &mut Out) {
+        let holds = said.holds.as_deref().unwrap_or_default();
+        for entry in holds.iter().filter(|entry| entry.is_valid()) {
+            plan::cut(&mut self.ranges, &[entry.start, entry.end]);
+            for index in plan::within(&self.ranges, entry.start, entry.end) {
+                self.hear_entry(now, index, id, entry, out);
+            }
+        }
+        let next = self.revision + 1;
+        for range in &mut self.ranges {
+            if plan::take_back(&mut range.state, &said.was, id, next) {
+                self.revision = next;
+            }
+        }
+    }
+
+    /// One entry that a server knows, for one range of ours.
+    fn hear_entry(&mut self, now: Millis, index: usize, id: &NodeId, entry: &Entry, out: &mut Out) {
+        let state = &mut self.ranges[index].state;
+        if entry.revision <= state.revision {
+            if !state.names(id) && !state.leaving.contains(id) {
+                // It has data of a range that has moved on: it shall delete them.
+                state.leaving.push(id.clone());
+            }
+            return;
+        }
+        // We were started again and know less than the servers.
+        if !self.ranges.iter().any(|range| range.state.unsure) {
+            out.push(Output::Note(Note::Recovering));
+        }
+        if self.revision < entry.revision {
+            self.revision = entry.revision + REVISION_LEAP;
+        }
+        let state = &mut self.ranges[index].state;
+        *state = plan::State {
+            revision: entry.revision,
+            born: entry.born,
+            led_since: entry.led_since,
+            active: entry.active.iter().map(|peer| peer.id().clone()).collect(),
+            joining: entry
+                .joining
+                .iter()
+                .map(|j| (j.id().clone(), j.since()))
+                .collect(),
+            leaving: Vec::new(),
+            waiting_since: None,
+            unsure: true,
+        };
+        let joiners = entry.joining.iter().map(|joiner| joiner.peer());
+        for peer in entry.active.iter().cloned().chain(joiners) {
+            if self.members.by_id(peer.id()).is_none() {
+                let absent = || Absent::new(peer.addr().to_string(), false, now);
+                self.absent.entry(peer.id().clone()).or_insert_with(absent);
+            }
+        }
+    }
+
+    /// A server has adopted everything up to `revision`, and deleted what it was told to.
+    pub(super) fn acknowledged(&mut self, id: &NodeId, revision: u64, dropped: &[Span]) {
+        let Some(extension) = self.members.extension_mut(id) else {
+            return;
+        };
+        if revision > extension.acked {
+            extension.acked = revision;
+            self.untold = true;
+        }
+        for span in dropped.iter().filter(|span| span.0 < span.1) {
+            plan::cut(&mut self.ranges, &[span.0, span.1]);
+            for index in plan::within(&self.ranges, span.0, span.1) {
+                let state = &mut self.ranges[index].state;
+                if state.revision == span.2 {
+                    state.leaving.retain(|leaver| leaver != id);
+                }
+            }
+            self.untold = true;
+        }
+        if !dropped.is_empty() {
+            plan::merge(&mut self.ranges);
+        }
+    }
+
+    /// How the sender of a frame reaches this host; empty where it is this host.
+    pub(super) fn leader_host(&self, origin: &Origin) -> String {
+        if is_loopback(&origin.peer_ip) {
+            return String::new();
+        }
+        self.config
+            .advertise
+            .clone()
+            .unwrap_or_else(|| origin.local_ip.clone())
+    }
+}
+
+/// `addr` as somebody reaches it who reaches the leader's host by `leader_host`: a server on the
+/// leader's own host is registered as loopback, which means another machine elsewhere.
+pub(super) fn reachable(addr: &str, leader_host: &str) -> String {
+    let host = host_of(addr);
+    if leader_host.is_empty() || !is_loopback(host) {
+        return addr.to_string();
+    }
+    format!("{leader_host}{}", &addr[host.len()..])
+}
+
+fn extension_id(requestor: &Json, members: &super::Members) -> Option<NodeId> {
+    members
+        .extension(requestor.as_str())
+        .map(|extension| extension.id.clone())
+}

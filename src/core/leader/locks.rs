@@ -1,0 +1,43 @@
+//! The lock table: first come first served, no leases.
+
+use std::collections::{BTreeMap, VecDeque};
+
+use crate::core::wire::json::Json;
+
+/// The lock that shows a rebalance: nobody is granted it while keys move.
+const REBALANCING: &str = "\"rebalancing\"";
+
+/// All locks that somebody holds. A lock is its queue; the first in it is the holder.
+#[derive(Debug, Default)]
+pub(super) struct Locks {
+    /// Invariant: no queue is empty, and nobody stands in one twice.
+    queues: BTreeMap<Json, VecDeque<Json>>,
+}
+
+impl Locks {
+    /// Asks for a lock; true where `requestor` holds it now. Else it has a place in the queue.
+    pub(super) fn get(&mut self, lock: Json, requestor: &Json, settled: bool) -> bool {
+        let may_be_granted = settled || lock.as_str() != REBALANCING;
+        let queue = self.queues.entry(lock).or_default();
+        if !queue.contains(requestor) {
+            queue.push_back(requestor.clone());
+        }
+        may_be_granted && queue.front() == Some(requestor)
+    }
+
+    /// Leaves a lock's queue, and so releases it where `requestor` held it; false where it did not
+    /// stand there.
+    pub(super) fn release(&mut self, lock: &Json, requestor: &Json) -> bool {
+        let Some(queue) = self.queues.get_mut(lock) else {
+            return false;
+        };
+        let Some(place) = queue.iter().position(|waiting| waiting == requestor) else {
+            return false;
+        };
+        queue.remove(place);
+        if queue.is_empty() {
+            self.queues.remove(lock);
+        }
+        true
+    }
+}

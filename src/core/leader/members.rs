@@ -1,0 +1,155 @@
+//! The members of the view: leases, identities, and who is denied for ever.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use crate::core::assignment::{NodeId, Revision};
+use crate::core::hash::Slot;
+use crate::core::machine::{CallId, Millis};
+use crate::core::ring::Ring;
+use crate::core::wire::json::Json;
+
+/// A server of the view.
+#[derive(Debug)]
+pub(super) struct Member {
+    /// `host:port`, as it registered.
+    pub(super) addr: String,
+    /// Its identity.
+    pub(super) requestor: Json,
+    /// Its position on the ring.
+    pub(super) position: Slot,
+    /// Alive until then.
+    pub(super) lease_until: Millis,
+    /// What we know of a server that speaks our extension; `None` for an original one.
+    pub(super) extension: Option<Extension>,
+}
+
+/// The leader's dealings with a server that speaks the extension.
+#[derive(Debug)]
+pub(super) struct Extension {
+    /// The identity, as entries name it.
+    pub(super) id: NodeId,
+    /// How this server reaches the leader's host.
+    pub(super) leader_host: String,
+    /// Everything up to here was adopted.
+    pub(super) acked: Revision,
+    /// The epoch that it was told last.
+    pub(super) epoch_told: u64,
+    /// Whether it was told which copies original servers want.
+    pub(super) originals_told: bool,
+    /// The push that is under way, and the epoch that it tells.
+    pub(super) push: Option<(CallId, u64)>,
+    /// No push before then.
+    pub(super) push_after: Millis,
+    /// Whether ranges wait for it to delete them, and may be deleted.
+    pub(super) may_drop: bool,
+}
+
+/// All members, and all that ever expired.
+#[derive(Debug, Default)]
+pub(super) struct Members {
+    /// By address: the original knows a lease by it.
+    by_addr: BTreeMap<String, Member>,
+    /// The address of each member that speaks the extension.
+    addr_of: BTreeMap<NodeId, String>,
+    /// Requestors whose lease has ended; denied for ever, so never forgotten.
+    expired: BTreeSet<Json>,
+}
+
+impl Members {
+    /// Whether this requestor's lease has ended once.
+    pub(super) fn is_expired(&self, requestor: &Json) -> bool {
+        self.expired.contains(requestor)
+    }
+
+    /// Adds a server; its address must be free.
+    pub(super) fn insert(&mut self, member: Member) {
+        if let Some(extension) = &member.extension {
+            self.addr_of
+                .insert(extension.id.clone(), member.addr.clone());
+        }
+        let before = self.by_addr.insert(member.addr.clone(), member);
+        assert!(before.is_none(), "two members at one address");
+    }
+
+    /// Removes a server for good.
+    pub(super) fn expire(&mut self, addr: &str) -> Option<Member> {
+        let member = self.by_addr.remove(addr)?;
+        if let Some(extension) = &member.extension {
+            self.addr_of.remove(&extension.id);
+        }
+        self.expired.insert(member.requestor.clone());
+        Some(member)
+    }
+
+    /// The addresses whose lease has ended.
+    pub(super) fn overdue(&self, now: Millis) -> Vec<String> {
+        let overdue = self
+            .by_addr
+            .values()
+            .filter(|member| member.lease_until < now);
+        overdue.map(|member| member.addr.clone()).collect()
+    }
+
+    /// When the first lease of a server that speaks the extension ends. Leases of others are
+    /// looked at when somebody asks, as in the original: their epochs depend on it.
+    pub(super) fn first_overdue(&self) -> Option<Millis> {
+        let extended = self
+            .by_addr
+            .values()
+            .filter(|member| member.extension.is_some());
+        extended.map(|member| member.lease_until + 1).min()
+    }
+
+    /// The member at an address.
+    pub(super) fn at(&mut self, addr: &str) -> Option<&mut Member> {
+        self.by_addr.get_mut(addr)
+    }
+
+    /// The member of this identity, where it speaks the extension.
+    pub(super) fn by_id(&self, id: &str) -> Option<&Member> {
+        self.by_addr.get(self.addr_of.get(id)?)
+    }
+
+    /// What we know of this identity.
+    pub(super) fn extension(&self, id: &str) -> Option<&Extension> {
+        self.by_id(id)?.extension.as_ref()
+    }
+
+    /// What we know of this identity.
+    pub(super) fn extension_mut(&mut self, id: &str) -> Option<&mut Extension> {
+        self.by_addr
+            .get_mut(self.addr_of.get(id)?)?
+            .extension
+            .as_mut()
+    }
+
+    /// The identities that speak the extension, in order.
+    pub(super) fn ids(&self) -> impl Iterator<Item = &NodeId> {
+        self.addr_of.keys()
+    }
+
+    /// All that we know of those that speak the extension.
+    pub(super) fn extensions_mut(&mut self) -> impl Iterator<Item = &mut Extension> {
+        self.by_addr
+            .values_mut()
+            .filter_map(|member| member.extension.as_mut())
+    }
+
+    /// All members by position, then address text.
+    pub(super) fn in_ring_order(&self) -> Vec<&Member> {
+        let mut all: Vec<&Member> = self.by_addr.values().collect();
+        all.sort_by(|a, b| (a.position, &a.addr).cmp(&(b.position, &b.addr)));
+        all
+    }
+
+    /// The ring of the members: address, and identity where they speak the extension.
+    pub(super) fn ring(&self) -> Ring<(String, Option<NodeId>)> {
+        Ring::new(self.by_addr.values().map(|member| {
+            let id = member
+                .extension
+                .as_ref()
+                .map(|extension| extension.id.clone());
+            ((member.addr.clone(), id), member.position)
+        }))
+    }
+}

@@ -1,0 +1,432 @@
+//! The view leader: members and leases, epochs, locks, and which server holds which slots.
+//!
+//! The configuration master of Vertical Paxos II (Lamport, Malkhi, Zhou, PODC 2009) and PacificA
+//! (Lin et al., MSR-TR-2008-25). It is never asked during a read or a write. The path of a frame:
+//! [`Leader::handle`] → `answer` → `heartbeat`, `report`, … → `replan` where the view changed →
+//! `pump`, which tells the servers.
+
+mod heartbeat;
+mod locks;
+mod members;
+mod plan;
+mod probe;
+mod push;
+mod view;
+
+use std::collections::BTreeMap;
+
+use self::locks::Locks;
+use self::members::Members;
+use self::plan::{Census, Range};
+use self::probe::Absent;
+use super::assignment::{NodeId, Report, Revision};
+use super::machine::{CallId, Input, Machine, Millis, Note, Origin, Output, ReplyTo, Then};
+use super::reply::{self, Reply};
+use super::ring::REPLICA_COUNT;
+use super::wire::request::{Command, Request};
+
+/// A view leader's options.
+#[derive(Debug, Clone)]
+pub struct LeaderConfig {
+    /// How long a server is believed alive after its last heartbeat.
+    pub lease_ms: Millis,
+    /// How long to wait before something that failed is tried again.
+    pub retry_ms: Millis,
+    /// After how long a range whose holders merely stay silent starts again empty; `None`: never.
+    pub give_up_after_ms: Option<Millis>,
+    /// The host that others reach servers on the leader's own host by; `None`: the leader's address
+    /// as each asker sees it.
+    pub advertise: Option<String>,
+}
+
+impl Default for LeaderConfig {
+    fn default() -> Self {
+        LeaderConfig {
+            lease_ms: 30_000,
+            retry_ms: 500,
+            give_up_after_ms: None,
+            advertise: None,
+        }
+    }
+}
+
+/// The view leader; see the module's text.
+///
+/// ```
+/// use dht::core::leader::{Leader, LeaderConfig};
+/// use dht::core::machine::{Input, Machine, Origin, Output, ReplyTo};
+///
+/// let mut leader = Leader::new(LeaderConfig::default());
+/// let message = br#"{"cmd": "query_servers"}"#.to_vec();
+/// let mut out = Vec::new();
+/// let input = Input::Frame { to: ReplyTo(1), origin: Origin::default(), message };
+/// leader.handle(0, input, &mut out);
+/// let Output::Reply { message, .. } = &out[0] else { panic!() };
+/// assert_eq!(message, br#"{"result": [], "epoch": 0}"#);
+/// ```
+#[derive(Debug)]
+pub struct Leader {
+    config: LeaderConfig,
+    /// +1 for each server that joins, +1 for each sweep that removes some. Never goes back.
+    epoch: u64,
+    /// The highest revision given out. Never goes back.
+    revision: Revision,
+    members: Members,
+    /// Sorted, without gaps, over all slots.
+    ranges: Vec<Range>,
+    /// Servers that ranges name and that are not members.
+    absent: BTreeMap<NodeId, Absent>,
+    locks: Locks,
+    calls: BTreeMap<CallId, Purpose>,
+    next_call: u64,
+    /// Whether `Rebalancing...` was said, and `Rebalancing complete` not yet.
+    rebalancing: bool,
+    /// How many slots had no living holder when that was looked at last.
+    slots_waiting: u32,
+    /// Whether somebody may have to be told something.
+    untold: bool,
+    /// When a push that failed is tried again.
+    push_at: Option<Millis>,
+}
+
+/// Why a call was made.
+#[derive(Debug)]
+enum Purpose {
+    /// To tell a server its ranges.
+    Push(NodeId),
+    /// To learn whether a server is still there; how often it refused already.
+    Probe { id: NodeId, refusals: u32 },
+}
+
+/// The least distance of a restarted leader's revisions from those that it heard of. The leader
+/// before it may have given out higher ones that nobody who was heard knows.
+const REVISION_LEAP: Revision = 1 << 32;
+
+impl Leader {
+    /// A leader that knows no server yet.
+    pub fn new(config: LeaderConfig) -> Self {
+        Leader {
+            config,
+            epoch: 0,
+            revision: 0,
+            members: Members::default(),
+            ranges: plan::unassigned(),
+            absent: BTreeMap::new(),
+            locks: Locks::default(),
+            calls: BTreeMap::new(),
+            next_call: 0,
+            rebalancing: false,
+            slots_waiting: 0,
+            untold: false,
+            push_at: None,
+        }
+    }
+
+    fn frame(&mut self, now: Millis, to: ReplyTo, origin: &Origin, message: &[u8], out: &mut Out) {
+        let request = match Request::parse(message) {
+            Ok(request) => request,
+            Err(error) => {
+                let why = error.to_string();
+                out.push(Output::Note(Note::BadFrame {
+                    peer_ip: origin.peer_ip.clone(),
+                    why,
+                }));
+                let message = reply::error(&error);
+                return out.push(Output::Reply {
+                    to,
+                    message,
+                    then: Then::Close,
+                });
+            }
+        };
+        let then = if request.extended {
+            Then::Keep
+        } else {
+            Then::Linger
+        };
+        let (message, then) = match self.answer(now, origin, &request, out) {
+            Ok(message) => (message, then),
+            Err(error) => (reply::error(&error), Then::Close),
+        };
+        out.push(Output::Reply { to, message, then });
+    }
+
+    fn answer(
+        &mut self,
+        now: Millis,
+        origin: &Origin,
+        request: &Request<'_>,
+        out: &mut Out,
+    ) -> Result<Vec<u8>, String> {
+        match &request.command {
+            Command::Heartbeat {
+                port,
+                requestor,
+                extension,
+            } => Ok(self.heartbeat(now, origin, *port, requestor, *extension, out)),
+            Command::QueryServers => {
+                self.sweep(now, out);
+                Ok(self.query_servers(origin, request.extended))
+            }
+            Command::LockGet { lock, requestor } => {
+                let settled = self.is_settled();
+                let granted = self.locks.get(lock.clone(), requestor, settled);
+                Ok(Reply::status(if granted { "granted" } else { "retry" }).finish())
+            }
+            Command::LockRelease { lock, requestor } => {
+                let released = self.locks.release(lock, requestor);
+                Ok(Reply::status(if released { "ok" } else { "unknown" }).finish())
+            }
+            Command::Report { extension } => {
+                let report = serde_json::from_str(extension)
+                    .map_err(|error| format!("broken dht_report: {error}"))?;
+                self.report(now, &report, out);
+                Ok(Reply::status("ok").finish())
+            }
+            Command::Hello => {
+                let hello = r#"{"version":1,"role":"viewleader"}"#;
+                Ok(Reply::status("ok").raw("dht", hello).finish())
+            }
+            _ => Err("this is a view leader; the command is one for servers".to_string()),
+        }
+    }
+
+    /// A server tells what it found.
+    fn report(&mut self, now: Millis, report: &Report, out: &mut Out) {
+        let Some(reporter) = report
+            .id
+            .as_ref()
+            .filter(|id| self.members.by_id(id).is_some())
+        else {
+            return;
+        };
+        let next = self.revision + 1;
+        let mut activated = false;
+        for (span, joiners) in &report.synced {
+            if span.0 >= span.1 {
+                continue;
+            }
+            plan::cut(&mut self.ranges, &[span.0, span.1]);
+            for index in plan::within(&self.ranges, span.0, span.1) {
+                let state = &mut self.ranges[index].state;
+                // Only the primary of the very assignment that the report is about is believed.
+                if state.revision == span.2 && state.active.first() == Some(reporter) {
+                    activated |= plan::activate(state, joiners, next);
+                }
+            }
+        }
+        if activated {
+            self.revision = next;
+            self.replan(now, out);
+        }
+        for id in &report.refused {
+            self.probe(id, out);
+        }
+    }
+
+    /// Removes the members whose lease has ended.
+    fn sweep(&mut self, now: Millis, out: &mut Out) {
+        let overdue = self.members.overdue(now);
+        self.remove(now, &overdue, "lease expired", out);
+    }
+
+    /// Removes members: one sweep, one epoch.
+    fn remove(&mut self, now: Millis, addrs: &[String], why: &'static str, out: &mut Out) {
+        let mut any = false;
+        for addr in addrs {
+            let Some(member) = self.members.expire(addr) else {
+                continue;
+            };
+            if !any {
+                self.epoch += 1;
+                any = true;
+            }
+            let gone = why == GONE;
+            if let Some(extension) = member.extension {
+                self.absent
+                    .insert(extension.id, Absent::new(addr.clone(), gone, now));
+            }
+            let note = Note::Failed {
+                addr: addr.clone(),
+                why,
+                epoch: self.epoch,
+            };
+            out.push(Output::Note(note));
+        }
+        if any {
+            self.replan(now, out);
+        }
+    }
+
+    /// Brings the assignment a step nearer to what the ring wants.
+    fn replan(&mut self, now: Millis, out: &mut Out) {
+        let ring = self.members.ring();
+        plan::cut(&mut self.ranges, &ring.boundaries());
+        let census = self.census(now);
+        let next = self.revision + 1;
+        let mut lost = Lost::default();
+        for range in &mut self.ranges {
+            plan::resolve(&mut range.state, &census);
+            let target = target(&ring, range.start);
+            let new = plan::advance(&range.state, &target, &census, next);
+            if new.born != range.state.born && !range.state.active.is_empty() {
+                lost.add(range, &self.absent);
+            }
+            if new.revision == next {
+                self.revision = next;
+            }
+            range.state = new;
+        }
+        plan::merge(&mut self.ranges);
+        lost.tell(out);
+        self.tell_waiting(out);
+        let ranges = &self.ranges;
+        self.absent
+            .retain(|id, _| ranges.iter().any(|range| range.state.names(id)));
+        self.members
+            .extensions_mut()
+            .for_each(|extension| extension.originals_told = false);
+        self.untold = true;
+    }
+
+    fn census(&self, now: Millis) -> Census {
+        Census {
+            live: self.members.ids().cloned().collect(),
+            gone: self
+                .absent
+                .iter()
+                .filter(|(_, a)| a.gone)
+                .map(|(id, _)| id.clone())
+                .collect(),
+            now,
+            give_up_after_ms: self.config.give_up_after_ms,
+        }
+    }
+
+    /// Says so when more slots than before have no living holder.
+    fn tell_waiting(&mut self, out: &mut Out) {
+        let mut waiting = Lost::default();
+        for range in self
+            .ranges
+            .iter()
+            .filter(|range| range.state.waiting_since.is_some())
+        {
+            waiting.add(range, &self.absent);
+        }
+        let (slots, holders) = (waiting.slots, waiting.holders);
+        if slots > self.slots_waiting {
+            out.push(Output::Note(Note::Waiting { slots, holders }));
+        }
+        self.slots_waiting = slots;
+    }
+
+    fn is_settled(&self) -> bool {
+        self.ranges.iter().all(|range| range.state.is_settled())
+    }
+
+    /// Says when keys begin to move, and when all are where they belong.
+    fn tell_rebalancing(&mut self, out: &mut Out) {
+        let settled = self.is_settled();
+        if self.rebalancing == settled {
+            self.rebalancing = !settled;
+            let note = if settled {
+                Note::RebalancingComplete
+            } else {
+                Note::Rebalancing
+            };
+            out.push(Output::Note(note));
+        }
+    }
+
+    fn call_id(&mut self, purpose: Purpose) -> CallId {
+        self.next_call += 1;
+        let call = CallId(self.next_call);
+        self.calls.insert(call, purpose);
+        call
+    }
+}
+
+/// Where effects are appended.
+type Out = Vec<Output>;
+
+/// Why a member was removed whose process is certainly gone.
+const GONE: &str = "gone";
+
+impl Machine for Leader {
+    fn handle(&mut self, now: Millis, input: Input, out: &mut Vec<Output>) {
+        match input {
+            Input::Start => {}
+            Input::Frame {
+                to,
+                origin,
+                message,
+            } => self.frame(now, to, &origin, &message, out),
+            Input::Returned { call, result } => match self.calls.remove(&call) {
+                Some(Purpose::Push(id)) => self.pushed(now, &id, result, out),
+                Some(Purpose::Probe { id, refusals }) => {
+                    self.probed(now, &id, refusals, result, out);
+                }
+                None => {}
+            },
+            Input::Disconnected { addr } => self.disconnected(&addr, out),
+            Input::Tick => self.tick(now, out),
+        }
+        if self.untold {
+            self.tell_rebalancing(out);
+            self.pump(now, out);
+        }
+    }
+
+    fn deadline(&self) -> Option<Millis> {
+        let lease = self.members.first_overdue();
+        let probe = self
+            .absent
+            .values()
+            .filter_map(|absent| absent.probe_at())
+            .min();
+        [lease, probe, self.push_at].into_iter().flatten().min()
+    }
+}
+
+/// Whom the ring wants for a slot: those of its three servers that speak the extension, or where
+/// none does the next one up the ring that does, so that somebody decides.
+fn target(
+    ring: &super::ring::Ring<(String, Option<NodeId>)>,
+    slot: super::hash::Slot,
+) -> Vec<NodeId> {
+    let three: Vec<NodeId> = ring
+        .walk(slot)
+        .take(REPLICA_COUNT)
+        .filter_map(|(_, id)| id)
+        .collect();
+    if three.is_empty() {
+        ring.walk(slot).find_map(|(_, id)| id).into_iter().collect()
+    } else {
+        three
+    }
+}
+
+/// Slots of which somebody has to be told, and who held them.
+#[derive(Debug, Default)]
+struct Lost {
+    slots: u32,
+    holders: Vec<String>,
+}
+
+impl Lost {
+    fn add(&mut self, range: &Range, absent: &BTreeMap<NodeId, Absent>) {
+        self.slots += u32::from(range.end - range.start);
+        for id in &range.state.active {
+            if let Some(absent) = absent.get(id).filter(|a| !self.holders.contains(&a.addr)) {
+                self.holders.push(absent.addr.clone());
+            }
+        }
+    }
+
+    fn tell(self, out: &mut Out) {
+        if self.slots > 0 {
+            let (slots, holders) = (self.slots, self.holders);
+            out.push(Output::Note(Note::Lost { slots, holders }));
+        }
+    }
+}

@@ -1,0 +1,233 @@
+//! The assignment on its way to the target: which servers a range gets next. Pure functions.
+
+use std::collections::BTreeSet;
+
+use crate::core::assignment::{NodeId, Revision};
+use crate::core::hash::{SLOT_COUNT, Slot};
+use crate::core::machine::Millis;
+
+/// The leader's record of the slots `start..end`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Range {
+    pub(super) start: Slot,
+    pub(super) end: Slot,
+    pub(super) state: State,
+}
+
+/// The assignment of a range.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub(super) struct State {
+    /// Grows with every change of `active`, `joining` or `born`; 0 while nobody was assigned.
+    pub(super) revision: Revision,
+    /// The revision at which the range last started empty.
+    pub(super) born: Revision,
+    /// The revision at which the first of `active` became it.
+    pub(super) led_since: Revision,
+    /// Primary first. Once anybody was active, never without a member of its last value, unless
+    /// the range is born again.
+    pub(super) active: Vec<NodeId>,
+    /// Who gets the data, and since which revision.
+    pub(super) joining: Vec<(NodeId, Revision)>,
+    /// Living servers that may still have data here and have to delete it.
+    pub(super) leaving: Vec<NodeId>,
+    /// Since when no active server is alive.
+    pub(super) waiting_since: Option<Millis>,
+    /// Learned from servers after a restart, and not every server named here was heard yet.
+    pub(super) unsure: bool,
+}
+
+impl State {
+    /// Whether every key of the range is on its servers and nowhere else.
+    pub(super) fn is_settled(&self) -> bool {
+        self.joining.is_empty()
+            && self.leaving.is_empty()
+            && self.waiting_since.is_none()
+            && !self.unsure
+    }
+
+    /// All that hold or get the data.
+    pub(super) fn named(&self) -> impl Iterator<Item = &NodeId> {
+        self.active
+            .iter()
+            .chain(self.joining.iter().map(|(id, _)| id))
+    }
+
+    /// Whether the server holds or gets the data.
+    pub(super) fn names(&self, id: &NodeId) -> bool {
+        self.named().any(|named| named == id)
+    }
+}
+
+/// What the plan knows of the servers.
+#[derive(Debug, Default)]
+pub(super) struct Census {
+    /// Living servers that speak the extension.
+    pub(super) live: BTreeSet<NodeId>,
+    /// Dead servers that certainly will not come back with their data.
+    pub(super) gone: BTreeSet<NodeId>,
+    /// Now.
+    pub(super) now: Millis,
+    /// After how long a waiting range is given up.
+    pub(super) give_up_after_ms: Option<Millis>,
+}
+
+/// The state that follows `old` when the ring wants `target` (living servers, primary first).
+/// `next` is the revision that a change gets.
+pub(super) fn advance(old: &State, target: &[NodeId], census: &Census, next: Revision) -> State {
+    if old.unsure {
+        return old.clone();
+    }
+    let mut new = old.clone();
+    new.active.retain(|id| census.live.contains(id));
+    if new.active.is_empty() {
+        new.joining.clear();
+        if !target.is_empty() && (old.active.is_empty() || is_lost(old, census)) {
+            new.active = target.to_vec();
+            new.born = next;
+            new.waiting_since = None;
+        } else if !old.active.is_empty() {
+            // Nobody but a member of the last active set may go on: keep it, and wait.
+            new.active = old.active.clone();
+            new.waiting_since = Some(old.waiting_since.unwrap_or(census.now));
+        }
+    } else {
+        new.waiting_since = None;
+        let same_primary = new.active.first() == old.active.first();
+        new.joining = target
+            .iter()
+            .filter(|id| !new.active.contains(id))
+            .map(|id| {
+                let before = old.joining.iter().find(|(joiner, _)| joiner == id);
+                let since = before
+                    .filter(|_| same_primary)
+                    .map_or(next, |(_, since)| *since);
+                (id.clone(), since)
+            })
+            .collect();
+        if new.joining.is_empty() {
+            new.active = target.to_vec();
+        }
+    }
+    let had_data: Vec<NodeId> = old.named().cloned().collect();
+    for id in had_data {
+        if !new.leaving.contains(&id) {
+            new.leaving.push(id);
+        }
+    }
+    new.leaving = new
+        .leaving
+        .iter()
+        .filter(|id| census.live.contains(*id))
+        .cloned()
+        .collect();
+    let (active, joining) = (&new.active, &new.joining);
+    new.leaving
+        .retain(|id| !active.contains(id) && !joining.iter().any(|(j, _)| j == id));
+    let changed = new.active != old.active || new.joining != old.joining || new.born != old.born;
+    if changed {
+        new.revision = next;
+    }
+    if new.active.first() != old.active.first() || new.born != old.born {
+        new.led_since = next;
+    }
+    assert!(
+        old.active.is_empty()
+            || new.born != old.born
+            || new.active.iter().any(|id| old.active.contains(id)),
+        "an active set without a member of the last one: {old:?} to {new:?}"
+    );
+    new
+}
+
+/// Whether nobody who held the range can come back with it.
+fn is_lost(old: &State, census: &Census) -> bool {
+    let given_up = old.waiting_since.zip(census.give_up_after_ms);
+    old.active.iter().all(|id| census.gone.contains(id))
+        || given_up.is_some_and(|(since, limit)| census.now >= since.saturating_add(limit))
+}
+
+/// Makes synced joiners active; false where none of them is joining here.
+pub(super) fn activate(state: &mut State, synced: &[NodeId], next: Revision) -> bool {
+    let (done, rest): (Vec<_>, Vec<_>) = state
+        .joining
+        .drain(..)
+        .partition(|(id, _)| synced.contains(id));
+    state.joining = rest;
+    if done.is_empty() {
+        return false;
+    }
+    state.active.extend(done.into_iter().map(|(id, _)| id));
+    state.revision = next;
+    true
+}
+
+/// After a restart of the leader: a range that was learned may be changed once everybody whom it
+/// names was heard, or is certainly gone.
+pub(super) fn resolve(state: &mut State, census: &Census) {
+    let heard = |id: &NodeId| census.live.contains(id) || census.gone.contains(id);
+    if state.unsure && state.named().all(heard) {
+        state.unsure = false;
+    }
+}
+
+/// Hands a waiting range to `id`, which held it under one of the identities `was`; false where the
+/// range does not wait for any of them.
+pub(super) fn take_back(state: &mut State, was: &[NodeId], id: &NodeId, next: Revision) -> bool {
+    let held = state.active.iter().any(|holder| was.contains(holder));
+    if state.waiting_since.is_none() || !held {
+        return false;
+    }
+    state.active = vec![id.clone()];
+    state.joining.clear();
+    state.waiting_since = None;
+    state.revision = next;
+    state.led_since = next;
+    true
+}
+
+/// The ranges of a leader that has never assigned anything.
+pub(super) fn unassigned() -> Vec<Range> {
+    vec![Range {
+        start: 0,
+        end: SLOT_COUNT,
+        state: State::default(),
+    }]
+}
+
+/// Cuts ranges so that one starts at each of `starts` (0 < start < [`SLOT_COUNT`]).
+pub(super) fn cut(ranges: &mut Vec<Range>, starts: &[Slot]) {
+    for start in starts {
+        let at = ranges.partition_point(|range| range.end <= *start);
+        if at < ranges.len() && ranges[at].start < *start {
+            let mut upper = ranges[at].clone();
+            upper.start = *start;
+            ranges[at].end = *start;
+            ranges.insert(at + 1, upper);
+        }
+    }
+}
+
+/// Joins neighbours of equal state.
+pub(super) fn merge(ranges: &mut Vec<Range>) {
+    ranges.dedup_by(|upper, lower| {
+        let same = upper.state == lower.state;
+        if same {
+            lower.end = upper.end;
+        }
+        same
+    });
+    debug_assert!(covers_all(ranges), "ranges have a gap: {ranges:?}");
+}
+
+/// The indices of the ranges that lie within `start..end`, which must have been cut there.
+pub(super) fn within(ranges: &[Range], start: Slot, end: Slot) -> std::ops::Range<usize> {
+    let first = ranges.partition_point(|range| range.start < start);
+    let past = ranges.partition_point(|range| range.end <= end);
+    first..past.max(first)
+}
+
+fn covers_all(ranges: &[Range]) -> bool {
+    ranges.first().is_some_and(|range| range.start == 0)
+        && ranges.last().is_some_and(|range| range.end == SLOT_COUNT)
+        && ranges.windows(2).all(|pair| pair[0].end == pair[1].start)
+}

@@ -1,0 +1,148 @@
+//! Is a server that fell silent certainly gone? We ask its address.
+
+use super::{GONE, Leader, Out, Purpose};
+use crate::core::assignment::{HelloReply, NodeId};
+use crate::core::machine::{CallError, Millis, Output, Target};
+use crate::core::wire::json::Object;
+
+/// How often the address of a server that a range waits for is asked.
+const PROBE_INTERVAL_MS: Millis = 1_000;
+
+/// After how long a question counts as not answered.
+const PROBE_TIMEOUT_MS: Millis = 2_000;
+
+/// How many refusals in a row prove that the process is gone.
+const REFUSALS_NEEDED: u32 = 2;
+
+/// The question.
+const HELLO: &[u8] = br#"{"cmd": "dht_hello", "dht": 1}"#;
+
+/// A server that a range names and that is no member.
+#[derive(Debug)]
+pub(super) struct Absent {
+    /// Where it was.
+    pub(super) addr: String,
+    /// Certainly gone, with what it held in memory.
+    pub(super) gone: bool,
+    /// When to ask next.
+    probe_after: Millis,
+}
+
+impl Absent {
+    pub(super) fn new(addr: String, gone: bool, now: Millis) -> Self {
+        Absent {
+            addr,
+            gone,
+            probe_after: now,
+        }
+    }
+
+    /// When its address is asked next.
+    pub(super) fn probe_at(&self) -> Option<Millis> {
+        (!self.gone).then_some(self.probe_after)
+    }
+}
+
+impl Leader {
+    /// Asks a server's address who is there.
+    pub(super) fn probe(&mut self, id: &NodeId, out: &mut Out) {
+        self.ask(id, 0, out);
+    }
+
+    fn ask(&mut self, id: &NodeId, refusals: u32, out: &mut Out) {
+        let asked = self
+            .calls
+            .values()
+            .any(|purpose| matches!(purpose, Purpose::Probe { id: asked, .. } if asked == id));
+        let member = self.members.by_id(id).map(|member| member.addr.clone());
+        let absent = self.absent.get(id).filter(|absent| !absent.gone);
+        let Some(addr) = member.or_else(|| absent.map(|absent| absent.addr.clone())) else {
+            return;
+        };
+        if asked {
+            return;
+        }
+        let call = self.call_id(Purpose::Probe {
+            id: id.clone(),
+            refusals,
+        });
+        out.push(Output::Call {
+            call,
+            target: Target::Addr(addr),
+            message: HELLO.to_vec(),
+            timeout_ms: PROBE_TIMEOUT_MS,
+            keep: false,
+        });
+    }
+
+    /// The answer to a question.
+    pub(super) fn probed(
+        &mut self,
+        now: Millis,
+        id: &NodeId,
+        refusals: u32,
+        result: Result<Vec<u8>, CallError>,
+        out: &mut Out,
+    ) {
+        match result {
+            Err(CallError::Refused) if refusals + 1 < REFUSALS_NEEDED => {
+                self.ask(id, refusals + 1, out);
+            }
+            Err(CallError::Refused) => self.certainly_gone(now, id, out),
+            Ok(reply) if !is_or_was(&reply, id) => self.certainly_gone(now, id, out),
+            // It is there, or silent: its lease decides.
+            _ => {}
+        }
+    }
+
+    fn certainly_gone(&mut self, now: Millis, id: &NodeId, out: &mut Out) {
+        if let Some(addr) = self.members.by_id(id).map(|member| member.addr.clone()) {
+            self.remove(now, &[addr], GONE, out);
+        } else if let Some(absent) = self.absent.get_mut(id) {
+            absent.gone = true;
+            self.replan(now, out);
+        }
+    }
+
+    /// A kept-open connection to a server has closed.
+    pub(super) fn disconnected(&mut self, addr: &str, out: &mut Out) {
+        let member = self
+            .members
+            .at(addr)
+            .and_then(|member| member.extension.as_ref());
+        if let Some(id) = member.map(|extension| extension.id.clone()) {
+            self.probe(&id, out);
+        }
+    }
+
+    /// Time has passed.
+    pub(super) fn tick(&mut self, now: Millis, out: &mut Out) {
+        if self.members.first_overdue().is_some_and(|due| due <= now) {
+            self.sweep(now, out);
+        }
+        let due: Vec<NodeId> = self
+            .absent
+            .iter()
+            .filter(|(_, absent)| absent.probe_at().is_some_and(|at| at <= now))
+            .map(|(id, _)| id.clone())
+            .collect();
+        for id in due {
+            self.ask(&id, 0, out);
+            if let Some(absent) = self.absent.get_mut(&id) {
+                absent.probe_after = now + PROBE_INTERVAL_MS;
+            }
+        }
+        if self.config.give_up_after_ms.is_some() && self.slots_waiting > 0 {
+            self.replan(now, out);
+        }
+        self.untold = true;
+    }
+}
+
+/// Whether the process that answered has this identity, or had it and kept its data.
+fn is_or_was(reply: &[u8], id: &NodeId) -> bool {
+    let hello: Option<HelloReply> = Object::parse(reply)
+        .ok()
+        .and_then(|object| object.decode("dht"));
+    hello.is_some_and(|hello| hello.id.as_ref() == Some(id) || hello.was.contains(id))
+}

@@ -1,0 +1,135 @@
+//! What other replicas say, and who is believed.
+
+use super::holds::{Role, Stance};
+use super::{Out, Server};
+use crate::core::assignment::{NodeId, Span};
+use crate::core::machine::Millis;
+use crate::core::wire::peer::{Body, PeerMessage};
+
+impl Server {
+    /// Another replica says something.
+    pub(super) fn message(&mut self, now: Millis, message: PeerMessage, out: &mut Out) {
+        let PeerMessage { from, to, body } = message;
+        if to != self.id {
+            // Meant for another life at this address.
+            return;
+        }
+        self.addresses
+            .entry(from.id().clone())
+            .or_insert_with(|| from.addr().to_string());
+        let from = from.id();
+        match body {
+            Body::Teach(entries) => self.adopt_entries(now, &entries, out),
+            Body::Behind(span) => self.teach(now, from, span, out),
+            Body::Prepared { revision, number } => self.prepared(now, from, revision, number, out),
+            Body::Confirmed { span, round } => {
+                if self.stands(span) {
+                    self.confirmed(from, span, round, out);
+                }
+            }
+            Body::Holdings { span, slots } => {
+                if self.stands(span) {
+                    self.holdings(now, from, span, &slots, out);
+                }
+            }
+            Body::Pulled { span, after, part } => {
+                if self.stands(span) {
+                    self.pulled(now, from, span, &after, &part, out);
+                }
+            }
+            Body::ChunkHeld { span, number } => {
+                if self.stands(span) {
+                    self.chunk_held(now, from, span, number, out);
+                }
+            }
+            order => self.order_of_primary(from, order, out),
+        }
+    }
+
+    fn stands(&self, span: Span) -> bool {
+        self.holds.stance(span) == Stance::Same
+    }
+
+    /// What only the primary of a range may ask. A seal: a replica that stands at a newer
+    /// revision accepts nothing of an older one, and says what it stands at.
+    fn order_of_primary(&mut self, from: &NodeId, order: Body, out: &mut Out) {
+        let span = match &order {
+            Body::Prepare { span, .. }
+            | Body::Confirm { span, .. }
+            | Body::Ask { span }
+            | Body::Pull { span, .. }
+            | Body::Chunk { span, .. } => *span,
+            _ => return,
+        };
+        match self.holds.stance(span) {
+            Stance::Nonsense => return,
+            Stance::Newer => return self.refuse(from, span, out),
+            Stance::Older => return self.send(from, Body::Behind(span), out),
+            Stance::Same => {}
+        }
+        if !self.is_led_by(from, span) {
+            return;
+        }
+        match order {
+            Body::Prepare {
+                span,
+                number,
+                key,
+                cell,
+                id,
+                owner,
+            } => {
+                self.prepare(from, span, number, &key, &cell, id, owner.as_deref(), out);
+            }
+            Body::Confirm { span, round } => {
+                self.send(from, Body::Confirmed { span, round }, out);
+            }
+            Body::Ask { span } => self.tell_holdings(from, span, out),
+            Body::Pull { span, after } => self.give(from, span, after, out),
+            Body::Chunk { span, number, part } => self.chunk(from, span, number, &part, out),
+            _ => {}
+        }
+    }
+
+    /// Whether `from` is the primary of all these slots, and this server a replica or a joiner.
+    fn is_led_by(&self, from: &NodeId, span: Span) -> bool {
+        let follows = |slot: u16| {
+            self.holds.at(slot).is_some_and(|hold| {
+                matches!(hold.role, Role::Replica | Role::Joiner)
+                    && hold.entry.active[0].id() == from
+            })
+        };
+        (span.0..span.1).all(follows)
+    }
+
+    /// Tells a deposed primary what it does not know.
+    fn refuse(&mut self, from: &NodeId, span: Span, out: &mut Out) {
+        let known: Vec<_> = self
+            .holds
+            .iter()
+            .filter(|hold| hold.entry.start < span.1 && hold.entry.end > span.0)
+            .filter(|hold| hold.entry.revision > span.2)
+            .map(|hold| hold.entry.clone())
+            .collect();
+        if !known.is_empty() {
+            self.send(from, Body::Teach(known), out);
+        }
+    }
+
+    /// A replica stands at an older revision than a message of ours: teach it, and send again.
+    fn teach(&mut self, now: Millis, to: &NodeId, span: Span, out: &mut Out) {
+        let known: Vec<_> = self
+            .holds
+            .iter()
+            .filter(|hold| hold.entry.start < span.1 && hold.entry.end > span.0)
+            .filter(|hold| hold.entry.revision == span.2)
+            .map(|hold| hold.entry.clone())
+            .collect();
+        if known.is_empty() {
+            return;
+        }
+        self.send(to, Body::Teach(known), out);
+        self.retry_at = Some(now + super::TAUGHT_RETRY_MS);
+        self.retry_all = true;
+    }
+}

@@ -1,0 +1,452 @@
+//! The storage server: slots, and its part in replicating them.
+//!
+//! The path of a frame: [`Server::handle`] → `frame` → `command`, for a request, or `message`, for
+//! what another replica says. A write goes on in `writes`, a read in `reads`; `adopt` takes in what
+//! the leader says; `sync` and `reconcile` move slots.
+
+mod adopt;
+mod commands;
+mod holds;
+mod local;
+mod messages;
+mod originals;
+mod reads;
+mod reconcile;
+mod store;
+mod sync;
+mod votes;
+mod writes;
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use rand::rngs::StdRng;
+use rand::{RngExt, SeedableRng};
+
+use self::holds::{Holds, Role};
+use self::local::Local;
+use self::originals::Debts;
+use self::reads::Read;
+use self::store::Store;
+use self::votes::Votes;
+use self::writes::{Write, Writes};
+use super::assignment::{Entry, NodeId, Peer, Revision, Span};
+use super::client::{Client, ClientConfig, OpId};
+use super::hash::{SLOT_COUNT, Slot};
+use super::machine::{CallId, Input, Machine, Millis, Output, ReplyTo, Then};
+use super::reply::Reply;
+use super::wire::peer::{Body, PeerMessage};
+use super::wire::text::Text;
+
+/// A storage server's options.
+#[derive(Debug, Clone)]
+pub struct ServerConfig {
+    /// The port that the server listens on.
+    pub port: u16,
+    /// The `host` or `host:port` that others reach this server by; `None`: as the leader sees it.
+    pub advertise: Option<String>,
+    /// How often the lease is renewed.
+    pub heartbeat_ms: Millis,
+    /// How long a vote of the original's two-phase commit reserves a key.
+    pub reservation_ms: Millis,
+    /// How long to wait before a message that was not acknowledged is sent again.
+    pub retry_ms: Millis,
+    /// The seed of the server's identity and of all else that it draws.
+    pub seed: u64,
+    /// Whether notes about single requests are left out.
+    pub quiet: bool,
+}
+
+impl Default for ServerConfig {
+    fn default() -> Self {
+        ServerConfig {
+            port: 0,
+            advertise: None,
+            heartbeat_ms: 10_000,
+            reservation_ms: 10_000,
+            retry_ms: 500,
+            seed: 0,
+            quiet: false,
+        }
+    }
+}
+
+/// How long a client waits at a server before it is answered that nothing is known yet.
+const ANSWER_WITHIN_MS: Millis = 10_000;
+
+/// How long a request waits for this server to become the primary that the client takes it for.
+const PARKED_MS: Millis = 1_000;
+
+/// How many requests wait so at most.
+const PARKED_MAX: usize = 10_000;
+
+/// How long a replica that was taught a revision gets before messages are sent to it again.
+const TAUGHT_RETRY_MS: Millis = 1;
+
+/// After how long a forwarded write of an original client fails; its own timeout is 5 s.
+const FORWARD_TIMEOUT_MS: Millis = 4_500;
+
+/// A storage server; see the module's text.
+#[derive(Debug)]
+pub struct Server {
+    config: ServerConfig,
+    random: StdRng,
+    /// This life's identity.
+    id: NodeId,
+    /// Earlier identities of this process.
+    was: Vec<NodeId>,
+    /// How others know this server; empty before the leader has said it.
+    addr: String,
+    epoch: Option<u64>,
+    /// Whether the leader has accepted this identity.
+    registered: bool,
+    /// Whether the leader speaks the extension; `None` before it has answered.
+    leader_speaks: Option<bool>,
+    /// Everything up to this revision that concerns this server was adopted.
+    acked: Revision,
+    /// Deleted, and the leader was not told.
+    dropped: Vec<Span>,
+    holds: Holds,
+    store: Store,
+    local: Local,
+    votes: Votes,
+    writes: Writes,
+    debts: Debts,
+    /// For each slot the joining for which it was wiped.
+    joined: Vec<Revision>,
+    /// Cells that came because this server joined their range.
+    keys_received: u64,
+    /// Requests that wait for this server to serve their slot, and until when.
+    parked: Vec<(Millis, Parked)>,
+    /// Where other servers are.
+    addresses: BTreeMap<NodeId, String>,
+    calls: BTreeMap<CallId, Purpose>,
+    /// Counts calls, writes, rounds and chunks.
+    counter: u64,
+    heartbeat_at: Millis,
+    heartbeat_call: Option<CallId>,
+    /// When it was last said that heartbeats fail.
+    heartbeat_failing_since: Option<Millis>,
+    report_call: Option<CallId>,
+    report_again: bool,
+    /// When to look for what was not acknowledged; `None` while nothing is owed.
+    retry_at: Option<Millis>,
+    retry_wanted: bool,
+    /// Whether the next look sends all again, however lately it was sent: somebody refused it and
+    /// has learned better.
+    retry_all: bool,
+    /// Writes what original clients send here.
+    forwarder: Client,
+    forwards: BTreeMap<OpId, Forward>,
+}
+
+/// A request that waits.
+#[derive(Debug, Clone)]
+enum Parked {
+    Write(Write),
+    Read(Read),
+}
+
+/// A `setr` of an original client that the primary is asked to write.
+#[derive(Debug)]
+struct Forward {
+    to: ReplyTo,
+    then: Then,
+    key: Text,
+    owner: String,
+}
+
+/// Why a call was made.
+#[derive(Debug)]
+enum Purpose {
+    Heartbeat,
+    Report(Vec<(Span, Vec<NodeId>)>),
+    /// Ask an original server for its vote.
+    Vote {
+        addr: String,
+        key: Text,
+    },
+    /// Give an original server its copy.
+    Copy {
+        addr: String,
+        key: Text,
+    },
+    /// The forwarder's own.
+    Forward(CallId),
+}
+
+type Out = Vec<Output>;
+
+impl Server {
+    /// A server that holds nothing and has an identity drawn from the seed.
+    pub fn new(config: ServerConfig) -> Self {
+        let mut random = StdRng::seed_from_u64(config.seed);
+        let client = ClientConfig {
+            id: random.random(),
+            timeout_ms: FORWARD_TIMEOUT_MS,
+        };
+        let mut server = Server {
+            random,
+            id: "0".into(),
+            was: Vec::new(),
+            addr: String::new(),
+            epoch: None,
+            registered: false,
+            leader_speaks: None,
+            acked: 0,
+            dropped: Vec::new(),
+            holds: Holds::new(),
+            store: Store::new(),
+            local: Local::default(),
+            votes: Votes::default(),
+            writes: Writes::default(),
+            debts: Debts::default(),
+            joined: vec![0; usize::from(SLOT_COUNT)],
+            keys_received: 0,
+            parked: Vec::new(),
+            addresses: BTreeMap::new(),
+            calls: BTreeMap::new(),
+            counter: 0,
+            heartbeat_at: 0,
+            heartbeat_call: None,
+            heartbeat_failing_since: None,
+            report_call: None,
+            report_again: false,
+            retry_at: None,
+            retry_wanted: false,
+            retry_all: false,
+            forwarder: Client::new(client),
+            forwards: BTreeMap::new(),
+            config,
+        };
+        server.id = server.draw_identity();
+        server
+    }
+
+    /// A random float in `0..1`, as text: what the original draws.
+    fn draw_identity(&mut self) -> NodeId {
+        let float: f64 = self.random.random();
+        format!("{float}").into()
+    }
+
+    fn epoch(&self) -> u64 {
+        self.epoch.unwrap_or(0)
+    }
+
+    /// Whether this server answers reads and writes of a slot.
+    fn serves(&mut self, slot: Slot) -> bool {
+        let hold = self.holds.at_mut(slot);
+        hold.and_then(|hold| hold.primary())
+            .is_some_and(|primary| primary.serves())
+    }
+
+    /// A request came that this server does not serve: it may soon, or somebody else does.
+    fn not_serving(
+        &mut self,
+        now: Millis,
+        slot: Slot,
+        revision: Revision,
+        parked: Parked,
+        out: &mut Out,
+    ) {
+        let reconciles = self
+            .holds
+            .at(slot)
+            .is_some_and(|h| matches!(h.role, Role::Primary(_)));
+        let behind = !self.knows_newer(slot, revision);
+        if (reconciles || behind) && self.parked.len() < PARKED_MAX {
+            if behind {
+                self.heartbeat(now, out);
+            }
+            self.parked.push((now + PARKED_MS, parked));
+            return;
+        }
+        self.send_elsewhere(parked, out);
+    }
+
+    fn send_elsewhere(&mut self, parked: Parked, out: &mut Out) {
+        let (Parked::Write(Write { to, .. }) | Parked::Read(Read { to, .. })) = parked;
+        let reply = Reply::status("no").text("reason", "moved");
+        self.reply(to, reply, Then::Keep, out);
+    }
+
+    /// Tries parked requests again: something has changed, or their time is up.
+    fn dispatch_parked(&mut self, now: Millis, out: &mut Out) {
+        let parked = std::mem::take(&mut self.parked);
+        for (until, request) in parked {
+            let key = match &request {
+                Parked::Write(write) => &write.key,
+                Parked::Read(read) => &read.key,
+            };
+            let slot = super::hash::slot_of(key.as_bytes());
+            if self.serves(slot) {
+                match request {
+                    Parked::Write(write) => self.write(now, write, out),
+                    Parked::Read(read) => self.read(now, read, out),
+                }
+            } else if until <= now {
+                self.send_elsewhere(request, out);
+            } else {
+                self.parked.push((until, request));
+            }
+        }
+    }
+
+    /// Sends a message to another server.
+    fn send(&mut self, id: &NodeId, body: Body, out: &mut Out) {
+        let Some(addr) = self.addresses.get(id).cloned() else {
+            return;
+        };
+        let from = Peer(self.id.clone(), self.addr.clone());
+        let message = PeerMessage {
+            from,
+            to: id.clone(),
+            body,
+        }
+        .encode();
+        out.push(Output::Send { addr, message });
+    }
+
+    /// Learns where the servers are that the holds name.
+    fn know_addresses(&mut self) {
+        let mut addresses = BTreeMap::new();
+        for hold in self.holds.iter() {
+            for peer in &hold.entry.active {
+                addresses.insert(peer.id().clone(), peer.addr().to_string());
+            }
+            for joiner in &hold.entry.joining {
+                addresses.insert(joiner.id().clone(), joiner.addr().to_string());
+            }
+        }
+        self.addresses = addresses;
+    }
+
+    fn call_id(&mut self, purpose: Purpose) -> CallId {
+        let call = CallId(self.next_number());
+        self.calls.insert(call, purpose);
+        call
+    }
+
+    fn next_number(&mut self) -> u64 {
+        self.counter += 1;
+        self.counter
+    }
+
+    /// Something was sent that wants an answer.
+    fn want_retry(&mut self) {
+        self.retry_wanted = true;
+    }
+
+    /// Sends again what was not answered in time.
+    fn retry(&mut self, now: Millis, out: &mut Out) {
+        self.retry_at = None;
+        let all = std::mem::take(&mut self.retry_all);
+        let patience_ms = if all { 0 } else { self.config.retry_ms };
+        self.retry_writes(now, patience_ms, out);
+        let busy: Vec<Slot> = self
+            .holds
+            .iter()
+            .filter(|hold| matches!(&hold.role, Role::Primary(primary) if primary.is_busy()))
+            .map(|hold| hold.entry.start)
+            .collect();
+        for slot in &busy {
+            self.retry_reads(now, *slot, out);
+            self.ask_holdings(*slot, out);
+            self.pull(now, patience_ms, *slot, out);
+            self.retry_syncs(now, patience_ms, *slot, out);
+        }
+        self.report_synced(out);
+        if !busy.is_empty() || self.writes.len() > 0 {
+            self.want_retry();
+        }
+    }
+
+    fn tick(&mut self, now: Millis, out: &mut Out) {
+        if self.heartbeat_at <= now {
+            self.heartbeat(now, out);
+        }
+        if self.retry_at.is_some_and(|at| at <= now) {
+            self.retry(now, out);
+        }
+        if self.parked.iter().any(|(until, _)| *until <= now) {
+            self.dispatch_parked(now, out);
+        }
+        if self.debts.due().is_some_and(|at| at <= now) {
+            self.pay(now, out);
+        }
+        if !self.votes.is_empty() {
+            self.votes.expire(now);
+        }
+        self.drive_forwarder(
+            now,
+            |forwarder, out| forwarder.handle(now, Input::Tick, out),
+            out,
+        );
+    }
+
+    /// The connection to an address has closed.
+    fn disconnected(&mut self, now: Millis, addr: &str, out: &mut Out) {
+        let lost = self.addresses.iter().filter(|(_, known)| *known == addr);
+        let lost: Vec<NodeId> = lost.map(|(id, _)| id.clone()).collect();
+        if lost.is_empty() {
+            // Nobody's but the leader's: is it still there, and does it still know us?
+            let soon = now + self.config.retry_ms;
+            self.heartbeat_at = self.heartbeat_at.min(soon);
+        } else {
+            self.report_refused(lost, out);
+        }
+    }
+}
+
+/// The active servers of an entry but the primary.
+fn others(entry: &Entry) -> BTreeSet<NodeId> {
+    entry
+        .active
+        .iter()
+        .skip(1)
+        .map(|peer| peer.id().clone())
+        .collect()
+}
+
+impl Machine for Server {
+    fn handle(&mut self, now: Millis, input: Input, out: &mut Vec<Output>) {
+        match input {
+            Input::Start => self.heartbeat(now, out),
+            Input::Frame {
+                to,
+                origin,
+                message,
+            } => self.frame(now, to, &origin, &message, out),
+            Input::Returned { call, result } => match self.calls.remove(&call) {
+                Some(Purpose::Heartbeat) => self.heartbeat_answered(now, result, out),
+                Some(Purpose::Report(synced)) => self.report_answered(call, synced, &result, out),
+                Some(Purpose::Vote { addr, key }) => self.voted(now, addr, key, &result, out),
+                Some(Purpose::Copy { addr, key }) => {
+                    self.settle(now, &addr, key, result.is_ok(), out);
+                }
+                Some(Purpose::Forward(call)) => {
+                    let input = Input::Returned { call, result };
+                    self.drive_forwarder(now, |client, out| client.handle(now, input, out), out);
+                }
+                None => {}
+            },
+            Input::Disconnected { addr } => self.disconnected(now, &addr, out),
+            Input::Tick => self.tick(now, out),
+        }
+        if std::mem::take(&mut self.retry_wanted) && self.retry_at.is_none() {
+            self.retry_at = Some(now + self.config.retry_ms);
+        }
+    }
+
+    fn deadline(&self) -> Option<Millis> {
+        let parked = self.parked.iter().map(|(until, _)| *until).min();
+        let forwarder = self.forwarder.deadline();
+        let due = [
+            Some(self.heartbeat_at),
+            self.retry_at,
+            parked,
+            self.debts.due(),
+            forwarder,
+        ];
+        due.into_iter().flatten().min()
+    }
+}

@@ -1,0 +1,227 @@
+//! The replicated cells of a server, slot by slot.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::ops::Bound;
+
+use crate::core::hash::{SLOT_COUNT, Slot};
+use crate::core::wire::json::Json;
+use crate::core::wire::peer::{Cell, Part, RequestId, Version};
+use crate::core::wire::text::Text;
+
+/// How many requests a slot remembers, to answer a retry instead of executing it twice.
+pub(super) const REQUESTS_REMEMBERED: usize = 32;
+
+/// About how many bytes of cells go into one part of a slot.
+pub(super) const PART_BYTES_MAX: usize = 256 * 1024;
+
+/// All slots.
+#[derive(Debug)]
+pub(super) struct Store {
+    slots: Vec<Option<Box<SlotData>>>,
+    keys: usize,
+    bytes: usize,
+}
+
+/// One slot's content.
+#[derive(Debug, Default)]
+struct SlotData {
+    cells: BTreeMap<Text, Cell>,
+    /// The exclusive or of all cells' fingerprints: equal contents, equal fingerprint.
+    fingerprint: u64,
+    /// The requests executed last, in no particular order of versions.
+    recent: VecDeque<(RequestId, Version)>,
+    /// The highest version among the requests that were forgotten.
+    forgotten: Version,
+}
+
+impl Store {
+    pub(super) fn new() -> Self {
+        Store {
+            slots: (0..SLOT_COUNT).map(|_| None).collect(),
+            keys: 0,
+            bytes: 0,
+        }
+    }
+
+    /// Holds a value unless a newer one is held; true where it was taken.
+    pub(super) fn apply(&mut self, slot: Slot, key: &Text, cell: &Cell) -> bool {
+        let data = self.slots[usize::from(slot)].get_or_insert_default();
+        let size = key.as_bytes().len() + cell.value.as_str().len();
+        match data.cells.get_mut(key) {
+            Some(held) if held.version >= cell.version => return false,
+            Some(held) => {
+                data.fingerprint ^= fingerprint(key, held.version);
+                self.bytes -= key.as_bytes().len() + held.value.as_str().len();
+                *held = cell.clone();
+            }
+            None => {
+                data.cells.insert(key.clone(), cell.clone());
+                self.keys += 1;
+            }
+        }
+        data.fingerprint ^= fingerprint(key, cell.version);
+        self.bytes += size;
+        true
+    }
+
+    /// Remembers that a request was executed.
+    pub(super) fn remember(&mut self, slot: Slot, id: RequestId, version: Version) {
+        let data = self.slots[usize::from(slot)].get_or_insert_default();
+        if data.recent.iter().any(|(known, _)| *known == id) {
+            return;
+        }
+        data.recent.push_back((id, version));
+        while data.recent.len() > REQUESTS_REMEMBERED {
+            let oldest = data
+                .recent
+                .iter()
+                .enumerate()
+                .min_by_key(|(_, (_, version))| *version);
+            let oldest = oldest.map_or(0, |(index, _)| index);
+            if let Some((_, version)) = data.recent.remove(oldest) {
+                data.forgotten = data.forgotten.max(version);
+            }
+        }
+    }
+
+    /// Whether the request was executed.
+    pub(super) fn recalls(&self, slot: Slot, id: RequestId) -> bool {
+        let data = self.slot(slot);
+        data.is_some_and(|data| data.recent.iter().any(|(known, _)| *known == id))
+    }
+
+    /// The highest version of a request that may have been executed and is not remembered.
+    pub(super) fn forgotten(&self, slot: Slot) -> Version {
+        self.slot(slot)
+            .map_or(Version::default(), |data| data.forgotten)
+    }
+
+    /// The value held under a name.
+    pub(super) fn get(&self, slot: Slot, key: &Text) -> Option<&Json> {
+        Some(&self.slot(slot)?.cells.get(key)?.value)
+    }
+
+    /// What tells the slot's content from another; 0 where it is empty.
+    pub(super) fn fingerprint(&self, slot: Slot) -> u64 {
+        self.slot(slot).map_or(0, |data| data.fingerprint)
+    }
+
+    /// The slots of `start..end` that are not empty.
+    pub(super) fn filled(&self, start: Slot, end: Slot) -> impl Iterator<Item = Slot> + '_ {
+        (start..end).filter(|slot| self.slot(*slot).is_some())
+    }
+
+    /// A slot's content from behind `after` on, as much as goes into one part.
+    pub(super) fn part(&self, slot: Slot, after: Option<&Text>) -> Part {
+        let mut part = Part {
+            last: true,
+            ..Part::default()
+        };
+        let Some(data) = self.slot(slot) else {
+            return part;
+        };
+        let from = after.map_or(Bound::Unbounded, Bound::Excluded);
+        let mut bytes = 0;
+        for (key, cell) in data.cells.range::<Text, _>((from, Bound::Unbounded)) {
+            let size = key.as_bytes().len() + cell.value.as_str().len();
+            if bytes > 0 && bytes + size > PART_BYTES_MAX {
+                part.last = false;
+                return part;
+            }
+            bytes += size;
+            part.cells.push((key.clone(), cell.clone()));
+        }
+        part.recent = data.recent.iter().copied().collect();
+        part.forgotten = data.forgotten;
+        part
+    }
+
+    /// Takes what a part brings that is newer; returns the names that it brought.
+    pub(super) fn merge(&mut self, slot: Slot, part: &Part) -> Vec<Text> {
+        let mut taken = Vec::new();
+        for (key, cell) in &part.cells {
+            if self.apply(slot, key, cell) {
+                taken.push(key.clone());
+            }
+        }
+        for (id, version) in &part.recent {
+            self.remember(slot, *id, *version);
+        }
+        if part.forgotten > Version::default() {
+            let data = self.slots[usize::from(slot)].get_or_insert_default();
+            data.forgotten = data.forgotten.max(part.forgotten);
+        }
+        taken
+    }
+
+    /// Deletes the slots `start..end`.
+    pub(super) fn wipe(&mut self, start: Slot, end: Slot) {
+        for slot in start..end {
+            let Some(data) = self.slots[usize::from(slot)].take() else {
+                continue;
+            };
+            self.keys -= data.cells.len();
+            let sizes = data
+                .cells
+                .iter()
+                .map(|(key, cell)| key.as_bytes().len() + cell.value.as_str().len());
+            self.bytes -= sizes.sum::<usize>();
+        }
+    }
+
+    /// All names, slot by slot.
+    pub(super) fn names(&self) -> impl Iterator<Item = &Text> {
+        self.slots
+            .iter()
+            .flatten()
+            .flat_map(|data| data.cells.keys())
+    }
+
+    /// The names and values of a slot.
+    pub(super) fn cells(&self, slot: Slot) -> impl Iterator<Item = (&Text, &Cell)> {
+        self.slot(slot)
+            .into_iter()
+            .flat_map(|data| data.cells.iter())
+    }
+
+    /// How many names `start..end` holds.
+    pub(super) fn keys_within(&self, start: Slot, end: Slot) -> usize {
+        (start..end)
+            .filter_map(|slot| self.slot(slot))
+            .map(|data| data.cells.len())
+            .sum()
+    }
+
+    /// How many names are held.
+    pub(super) fn keys(&self) -> usize {
+        self.keys
+    }
+
+    /// How many bytes the names and values have.
+    pub(super) fn bytes(&self) -> usize {
+        self.bytes
+    }
+
+    fn slot(&self, slot: Slot) -> Option<&SlotData> {
+        self.slots[usize::from(slot)].as_deref()
+    }
+}
+
+/// FNV-1a over the name, mixed with the version. A value is determined by its version, so it need
+/// not be read.
+fn fingerprint(key: &Text, version: Version) -> u64 {
+    let start = 0xcbf2_9ce4_8422_2325;
+    let fnv = |hash: u64, byte: &u8| (hash ^ u64::from(*byte)).wrapping_mul(0x100_0000_01b3);
+    let name = key.as_bytes().iter().fold(start, fnv);
+    mix(mix(name ^ version.revision) ^ version.sequence.rotate_left(32))
+}
+
+/// The finalizer of MurmurHash3 (Appleby, public domain constants): every bit of the input moves
+/// every bit of the output.
+fn mix(mut bits: u64) -> u64 {
+    bits ^= bits >> 33;
+    bits = bits.wrapping_mul(0xff51_afd7_ed55_8ccd);
+    bits ^= bits >> 33;
+    bits = bits.wrapping_mul(0xc4ce_b9fe_1a85_ec53);
+    bits ^ bits >> 33
+}

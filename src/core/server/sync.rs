@@ -1,0 +1,356 @@
+//! Giving slots to another server: a joiner's snapshot, or what a replica lacked at a fail-over.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use super::holds::Role;
+use super::{Out, Server};
+use crate::core::assignment::{NodeId, Revision, Span};
+use crate::core::hash::Slot;
+use crate::core::machine::{Millis, Note};
+use crate::core::wire::peer::{Body, Part};
+use crate::core::wire::text::Text;
+
+/// How many slots are on their way to one server at once, for each range.
+const SLOTS_IN_FLIGHT_MAX: usize = 64;
+
+/// How far a server is that gets slots.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Sync {
+    /// The joining that this is about.
+    pub(super) since: Revision,
+    /// Slots that were not begun.
+    pub(super) todo: BTreeSet<Slot>,
+    /// Slots on their way.
+    pub(super) flight: BTreeMap<Slot, Flight>,
+    /// Whether the server has shown that it stands at our revision (and so has wiped what it had
+    /// from before).
+    pub(super) begun: bool,
+    /// Whether it holds all that we hold, and the leader was told: from then on every write and
+    /// every confirmation needs it.
+    pub(super) synced: bool,
+    /// Whether the leader has acknowledged that report.
+    pub(super) reported: bool,
+}
+
+/// A part of a slot that was sent and not acknowledged.
+#[derive(Debug, Clone)]
+pub(super) struct Flight {
+    number: u64,
+    /// The name behind which the part starts.
+    after: Option<Text>,
+    /// The part's last name, where another part follows.
+    next: Option<Text>,
+    sent_at: Millis,
+}
+
+impl Sync {
+    /// A transfer of these slots.
+    pub(super) fn of(since: Revision, todo: BTreeSet<Slot>) -> Self {
+        Sync {
+            since,
+            todo,
+            ..Sync::default()
+        }
+    }
+
+    /// Whether slots are missing or something is not acknowledged.
+    pub(super) fn is_busy(&self) -> bool {
+        !self.begun || !self.is_delivered() || !self.reported
+    }
+
+    /// Whether every slot was delivered.
+    pub(super) fn is_delivered(&self) -> bool {
+        self.todo.is_empty() && self.flight.is_empty()
+    }
+
+    /// Keeps the slots for which `inside` holds.
+    pub(super) fn keep(&mut self, inside: &impl Fn(&Slot) -> bool) {
+        self.todo.retain(inside);
+        self.flight.retain(|slot, _| inside(slot));
+    }
+
+    /// A new revision has begun: what is on its way will be refused, so it starts again.
+    pub(super) fn restart_flight(&mut self) {
+        self.todo
+            .extend(std::mem::take(&mut self.flight).into_keys());
+        self.reported = false;
+    }
+}
+
+impl Server {
+    /// Begins to give the range that holds `slot` to its joiners, where this server is the
+    /// primary and serves.
+    pub(super) fn start_syncs(&mut self, now: Millis, slot: Slot, out: &mut Out) {
+        let Some(hold) = self.holds.at_mut(slot) else {
+            return;
+        };
+        let (start, end) = (hold.entry.start, hold.entry.end);
+        let joining = hold.entry.joining.clone();
+        let Role::Primary(primary) = &mut hold.role else {
+            return;
+        };
+        if !primary.serves() {
+            return;
+        }
+        primary.syncs.retain(|id, sync| {
+            joining
+                .iter()
+                .any(|joiner| joiner.id() == id && joiner.since() == sync.since)
+        });
+        for sync in primary.syncs.values_mut() {
+            sync.restart_flight();
+        }
+        for joiner in &joining {
+            if !primary.syncs.contains_key(joiner.id()) {
+                let todo = self.store.filled(start, end).collect();
+                primary
+                    .syncs
+                    .insert(joiner.id().clone(), Sync::of(joiner.since(), todo));
+            }
+        }
+        let ids: Vec<NodeId> = joining.iter().map(|joiner| joiner.id().clone()).collect();
+        for id in ids {
+            self.ask_begun(slot, &id, out);
+            self.send_parts(now, slot, &id, out);
+            self.check_synced(slot, out);
+        }
+        // Those that were synced before are so at this revision too.
+        self.report_synced(out);
+    }
+
+    /// Asks a joiner whether it stands at our revision.
+    pub(super) fn ask_begun(&mut self, slot: Slot, id: &NodeId, out: &mut Out) {
+        let Some(hold) = self.holds.at_mut(slot) else {
+            return;
+        };
+        let span = hold.span();
+        let entry = hold.entry.clone();
+        let begun = hold
+            .primary()
+            .and_then(|p| p.syncs.get(id))
+            .is_none_or(|sync| sync.begun);
+        if !begun {
+            self.send(id, Body::Teach(vec![entry]), out);
+            self.send(id, Body::Confirm { span, round: 0 }, out);
+            self.want_retry();
+        }
+    }
+
+    /// Sends parts to a server that gets slots, as many as may be on their way.
+    pub(super) fn send_parts(&mut self, now: Millis, slot: Slot, id: &NodeId, out: &mut Out) {
+        loop {
+            let Some(hold) = self.holds.at_mut(slot) else {
+                return;
+            };
+            let revision = hold.entry.revision;
+            let Some(sync) = hold.primary().and_then(|primary| transfer(primary, id)) else {
+                return;
+            };
+            if sync.flight.len() >= SLOTS_IN_FLIGHT_MAX {
+                return;
+            }
+            let Some(next) = sync.todo.pop_first() else {
+                return;
+            };
+            self.send_part(now, Span(next, next + 1, revision), id, None, out);
+        }
+    }
+
+    fn send_part(
+        &mut self,
+        now: Millis,
+        span: Span,
+        id: &NodeId,
+        after: Option<Text>,
+        out: &mut Out,
+    ) {
+        let part = self.store.part(span.0, after.as_ref());
+        let next = part
+            .cells
+            .last()
+            .filter(|_| !part.last)
+            .map(|(key, _)| key.clone());
+        let number = self.next_number();
+        let flight = Flight {
+            number,
+            after,
+            next,
+            sent_at: now,
+        };
+        let primary = self.holds.at_mut(span.0).and_then(|hold| hold.primary());
+        if let Some(sync) = primary.and_then(|primary| transfer(primary, id)) {
+            sync.flight.insert(span.0, flight);
+        }
+        self.send(id, Body::Chunk { span, number, part }, out);
+        self.want_retry();
+    }
+
+    /// A primary gives us a part of a slot.
+    pub(super) fn chunk(
+        &mut self,
+        from: &NodeId,
+        span: Span,
+        number: u64,
+        part: &Part,
+        out: &mut Out,
+    ) {
+        let Some(hold) = self.holds.at(span.0) else {
+            return;
+        };
+        let joins = matches!(hold.role, Role::Joiner);
+        if !joins && !matches!(hold.role, Role::Replica) {
+            return;
+        }
+        let taken = self.store.merge(span.0, part);
+        for key in &taken {
+            self.local.overtake(key);
+        }
+        if joins {
+            self.keys_received += taken.len() as u64;
+        }
+        self.send(from, Body::ChunkHeld { span, number }, out);
+    }
+
+    /// A part was acknowledged.
+    pub(super) fn chunk_held(
+        &mut self,
+        now: Millis,
+        from: &NodeId,
+        span: Span,
+        number: u64,
+        out: &mut Out,
+    ) {
+        let slot = span.0;
+        let Some(hold) = self.holds.at_mut(slot) else {
+            return;
+        };
+        let Some(sync) = hold.primary().and_then(|primary| transfer(primary, from)) else {
+            return;
+        };
+        if sync
+            .flight
+            .get(&slot)
+            .is_none_or(|flight| flight.number != number)
+        {
+            return;
+        }
+        sync.begun = true;
+        let next = sync.flight.remove(&slot).and_then(|flight| flight.next);
+        if next.is_some() {
+            self.send_part(now, span, from, next, out);
+        }
+        self.send_parts(now, slot, from, out);
+        self.reconcile_step(now, slot, out);
+        self.check_synced(slot, out);
+    }
+
+    /// A joiner stands at our revision.
+    pub(super) fn joiner_begun(&mut self, from: &NodeId, span: Span, out: &mut Out) {
+        let Some(hold) = self.holds.at_mut(span.0) else {
+            return;
+        };
+        if let Some(sync) = hold
+            .primary()
+            .and_then(|primary| primary.syncs.get_mut(from))
+        {
+            sync.begun = true;
+        }
+        self.check_synced(span.0, out);
+    }
+
+    /// Reports the joiners of a range that hold all that we hold: every slot was delivered, and
+    /// every write that a client was told of. Writes that clients were not told of need it now.
+    pub(super) fn check_synced(&mut self, slot: Slot, out: &mut Out) {
+        let Some(hold) = self.holds.at_mut(slot) else {
+            return;
+        };
+        let Span(start, end, _) = hold.span();
+        let Some(primary) = hold.primary().filter(|primary| primary.serves()) else {
+            return;
+        };
+        let delivered: Vec<NodeId> = primary
+            .syncs
+            .iter()
+            .filter(|(_, sync)| sync.begun && !sync.synced && sync.is_delivered())
+            .map(|(id, _)| id.clone())
+            .collect();
+        for id in delivered {
+            if self.writes.trails(start, end, &id) {
+                continue;
+            }
+            self.writes.need(start, end, &id);
+            if let Some(sync) = self.sync_mut(slot, &id) {
+                sync.synced = true;
+            }
+            self.report_synced(out);
+        }
+    }
+
+    /// The transfer to a joiner of the range that holds `slot`.
+    pub(super) fn sync_mut(&mut self, slot: Slot, id: &NodeId) -> Option<&mut Sync> {
+        self.holds.at_mut(slot)?.primary()?.syncs.get_mut(id)
+    }
+
+    /// Sends again what was not acknowledged in time.
+    pub(super) fn retry_syncs(
+        &mut self,
+        now: Millis,
+        patience_ms: Millis,
+        slot: Slot,
+        out: &mut Out,
+    ) {
+        let Some(hold) = self.holds.at_mut(slot) else {
+            return;
+        };
+        let revision = hold.entry.revision;
+        let Some(primary) = hold.primary() else {
+            return;
+        };
+        let pushes = primary
+            .reconcile
+            .as_ref()
+            .and_then(|reconcile| reconcile.pushes.as_ref());
+        let transfers = primary.syncs.iter().chain(pushes.into_iter().flatten());
+        let mut late = Vec::new();
+        let mut ids = Vec::new();
+        for (id, sync) in transfers {
+            ids.push(id.clone());
+            for (slot, flight) in &sync.flight {
+                if flight.sent_at + patience_ms <= now {
+                    late.push((id.clone(), *slot, flight.after.clone()));
+                }
+            }
+        }
+        for (id, slot, after) in late {
+            self.send_part(now, Span(slot, slot + 1, revision), &id, after, out);
+        }
+        for id in ids {
+            self.ask_begun(slot, &id, out);
+            self.send_parts(now, slot, &id, out);
+        }
+    }
+
+    /// Stores a replicated value that a client just wrote, and says so.
+    pub(super) fn note_setting(
+        &mut self,
+        key: &Text,
+        value: &crate::core::wire::json::Json,
+        out: &mut Out,
+    ) {
+        if !self.config.quiet {
+            let (key, value) = (key.clone(), value.clone());
+            out.push(crate::core::machine::Output::Note(Note::Setting {
+                key,
+                value,
+            }));
+        }
+    }
+}
+
+/// The transfer to a server: a joiner's, or a replica's while the primary reconciles.
+fn transfer<'a>(primary: &'a mut super::holds::Primary, id: &NodeId) -> Option<&'a mut Sync> {
+    match &mut primary.reconcile {
+        Some(reconcile) => reconcile.pushes.as_mut()?.get_mut(id),
+        None => primary.syncs.get_mut(id),
+    }
+}

@@ -1,0 +1,185 @@
+//! The original's two-phase commit, with its power to decide taken away: a vote is a reservation
+//! of a key with a deadline, and nothing is written before the primary is asked.
+
+use std::collections::BTreeMap;
+
+use crate::core::machine::Millis;
+use crate::core::wire::json::Json;
+use crate::core::wire::text::Text;
+
+/// How many reservations a server keeps; a vote beyond that is "no".
+const VOTES_MAX: usize = 100_000;
+
+/// The reservations of a server.
+#[derive(Debug, Default)]
+pub(super) struct Votes {
+    votes: BTreeMap<Text, Vote>,
+}
+
+/// The state of one name.
+#[derive(Debug, Default)]
+struct Vote {
+    /// Who reserved it, by address, and until when.
+    owner: Option<(String, Millis)>,
+    /// What the owner's transaction has written, once it has: the first `setr` to reach any
+    /// replica writes, the others of the same transaction have no effect.
+    written: Option<Json>,
+    /// How often an address was refused. The original denies to all three, those that refused it
+    /// included: such a denial must not take another client's vote.
+    refused: BTreeMap<String, u32>,
+    /// When refusals are forgotten.
+    refused_until: Millis,
+}
+
+impl Votes {
+    /// Votes on a write of `key` by the client at `owner`; true for yes.
+    pub(super) fn request(
+        &mut self,
+        now: Millis,
+        until: Millis,
+        key: &Text,
+        owner: &str,
+        being_written: bool,
+    ) -> bool {
+        if self.votes.len() >= VOTES_MAX && !self.votes.contains_key(key) {
+            self.expire(now);
+            if self.votes.len() >= VOTES_MAX {
+                return false;
+            }
+        }
+        let vote = self.votes.entry(key.clone()).or_default();
+        vote.expire(now);
+        if being_written || vote.is_open() {
+            *vote.refused.entry(owner.to_string()).or_default() += 1;
+            vote.refused_until = until;
+            return false;
+        }
+        vote.owner = Some((owner.to_string(), until));
+        vote.written = None;
+        true
+    }
+
+    /// The client at `owner` gives its vote back, or what it takes for one.
+    pub(super) fn deny(&mut self, now: Millis, key: &Text, owner: &str) {
+        let Some(vote) = self.votes.get_mut(key) else {
+            return;
+        };
+        vote.expire(now);
+        if let Some(count) = vote.refused.get_mut(owner) {
+            *count -= 1;
+            if *count == 0 {
+                vote.refused.remove(owner);
+            }
+        } else if vote
+            .owner
+            .as_ref()
+            .is_some_and(|(holder, _)| holder == owner)
+        {
+            vote.owner = None;
+        }
+        self.tidy(key);
+    }
+
+    /// Whether a write of `key` by `owner` (`None`: one of our own clients) has to wait for
+    /// another client's transaction.
+    pub(super) fn blocks(&mut self, now: Millis, key: &Text, owner: Option<&str>) -> bool {
+        let Some(vote) = self.votes.get_mut(key) else {
+            return false;
+        };
+        vote.expire(now);
+        let holder = vote
+            .owner
+            .as_ref()
+            .filter(|_| vote.is_open())
+            .map(|(holder, _)| holder.as_str());
+        let blocked = holder.is_some_and(|holder| owner != Some(holder));
+        self.tidy(key);
+        blocked
+    }
+
+    /// A write of `key` by `owner` is held here: its transaction has had its effect.
+    pub(super) fn written(&mut self, key: &Text, owner: Option<&str>, value: &Json) {
+        let Some(vote) = self.votes.get_mut(key) else {
+            return;
+        };
+        let holder = vote.owner.as_ref().map(|(holder, _)| holder.as_str());
+        if holder.is_some() && holder == owner {
+            vote.written = Some(value.clone());
+        }
+    }
+
+    /// Whether this `setr` belongs to a transaction that has had its effect; ends it here.
+    pub(super) fn is_done(&mut self, now: Millis, key: &Text, owner: &str, value: &Json) -> bool {
+        let Some(vote) = self.votes.get_mut(key) else {
+            return false;
+        };
+        vote.expire(now);
+        let own = vote
+            .owner
+            .as_ref()
+            .is_some_and(|(holder, _)| holder == owner);
+        let done = own && vote.written.as_ref() == Some(value);
+        if done {
+            vote.owner = None;
+            vote.written = None;
+        }
+        self.tidy(key);
+        done
+    }
+
+    /// Releases the vote of `owner` after its write.
+    pub(super) fn release(&mut self, key: &Text, owner: &str) {
+        let Some(vote) = self.votes.get_mut(key) else {
+            return;
+        };
+        if vote
+            .owner
+            .as_ref()
+            .is_some_and(|(holder, _)| holder == owner)
+        {
+            vote.owner = None;
+            vote.written = None;
+        }
+        self.tidy(key);
+    }
+
+    /// Forgets what has passed its deadline.
+    pub(super) fn expire(&mut self, now: Millis) {
+        self.votes.retain(|_, vote| {
+            vote.expire(now);
+            !vote.is_empty()
+        });
+    }
+
+    /// Whether nothing is remembered.
+    pub(super) fn is_empty(&self) -> bool {
+        self.votes.is_empty()
+    }
+
+    fn tidy(&mut self, key: &Text) {
+        if self.votes.get(key).is_some_and(Vote::is_empty) {
+            self.votes.remove(key);
+        }
+    }
+}
+
+impl Vote {
+    fn expire(&mut self, now: Millis) {
+        if self.owner.as_ref().is_some_and(|(_, until)| *until <= now) {
+            self.owner = None;
+            self.written = None;
+        }
+        if self.refused_until <= now {
+            self.refused.clear();
+        }
+    }
+
+    /// Whether the reservation stands in others' way.
+    fn is_open(&self) -> bool {
+        self.owner.is_some() && self.written.is_none()
+    }
+
+    fn is_empty(&self) -> bool {
+        self.owner.is_none() && self.refused.is_empty()
+    }
+}

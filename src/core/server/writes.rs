@@ -1,0 +1,405 @@
+//! Writing: the primary orders, prepares at all replicas, and acknowledges when all hold it.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use serde::Deserialize;
+
+use super::{Out, Parked, Server};
+use crate::core::assignment::{NodeId, Revision, Span};
+use crate::core::hash::{Slot, slot_of};
+use crate::core::machine::{Millis, Output, ReplyTo, Then};
+use crate::core::reply::Reply;
+use crate::core::wire::json::Json;
+use crate::core::wire::peer::{Body, Cell, RequestId, Version};
+use crate::core::wire::text::Text;
+
+/// The field `dht` of `dht_write`.
+#[derive(Debug, Clone, Default, Deserialize)]
+pub(super) struct WriteExtension {
+    /// The client's name.
+    pub(super) client: u64,
+    /// The client's count of its requests.
+    pub(super) number: u64,
+    /// The revision that the client knows for the slot.
+    pub(super) revision: Revision,
+    /// The revision that it knew when it first sent this request, where this is a retry of one
+    /// that may have happened.
+    #[serde(default)]
+    pub(super) first: Option<Revision>,
+    /// The original client on whose behalf a server writes.
+    #[serde(default)]
+    pub(super) owner: Option<String>,
+}
+
+/// A client's wish to write.
+#[derive(Debug, Clone)]
+pub(super) struct Write {
+    pub(super) to: ReplyTo,
+    pub(super) key: Text,
+    pub(super) value: Json,
+    pub(super) said: WriteExtension,
+}
+
+/// A write that not all who get it hold yet.
+#[derive(Debug)]
+pub(super) struct PendingWrite {
+    slot: Slot,
+    key: Text,
+    cell: Cell,
+    id: RequestId,
+    owner: Option<String>,
+    /// Who waits for the answer; a retry of the same request joins.
+    replies: Vec<ReplyTo>,
+    /// Who must hold it before it is acknowledged. Empty: it is, and cells have it.
+    needed: BTreeSet<NodeId>,
+    /// Joiners that must hold it before they count as synced.
+    trailing: BTreeSet<NodeId>,
+    /// The revision under which it was last sent; only answers to that count.
+    revision: Revision,
+    sent_at: Millis,
+    /// When whoever waits is told that the outcome is unknown.
+    answer_by: Millis,
+}
+
+/// The writes of a server that are under way, oldest first.
+#[derive(Debug, Default)]
+pub(super) struct Writes {
+    pending: BTreeMap<u64, PendingWrite>,
+}
+
+impl Writes {
+    /// Whether a write of this name waits to be acknowledged.
+    pub(super) fn has(&self, slot: Slot, key: &Text) -> bool {
+        self.pending
+            .values()
+            .any(|w| w.slot == slot && !w.needed.is_empty() && w.key == *key)
+    }
+
+    /// How many there are.
+    pub(super) fn len(&self) -> usize {
+        self.pending.len()
+    }
+
+    /// Whether a joiner lacks a write to `start..end` that was acknowledged to a client.
+    pub(super) fn trails(&self, start: Slot, end: Slot, id: &NodeId) -> bool {
+        let mut within = self
+            .pending
+            .values()
+            .filter(|w| (start..end).contains(&w.slot));
+        within.any(|w| w.needed.is_empty() && w.trailing.contains(id))
+    }
+
+    /// From now on a joiner is needed by the writes to `start..end` that were not acknowledged.
+    pub(super) fn need(&mut self, start: Slot, end: Slot, id: &NodeId) {
+        for write in self
+            .pending
+            .values_mut()
+            .filter(|w| (start..end).contains(&w.slot))
+        {
+            if !write.needed.is_empty() && write.trailing.remove(id) {
+                write.needed.insert(id.clone());
+            }
+        }
+    }
+
+    /// The numbers of the writes to `start..end`.
+    fn within(&self, start: Slot, end: Slot) -> Vec<u64> {
+        let within = self
+            .pending
+            .iter()
+            .filter(|(_, w)| (start..end).contains(&w.slot));
+        within.map(|(number, _)| *number).collect()
+    }
+}
+
+impl Server {
+    /// Orders a write where this server serves its slot as primary; else says who does, or waits.
+    pub(super) fn write(&mut self, now: Millis, write: Write, out: &mut Out) {
+        let slot = slot_of(write.key.as_bytes());
+        let revision = write.said.revision;
+        if !self.serves(slot) {
+            return self.not_serving(now, slot, revision, Parked::Write(write), out);
+        }
+        let id = RequestId {
+            client: write.said.client,
+            number: write.said.number,
+        };
+        let same = self
+            .writes
+            .pending
+            .values_mut()
+            .find(|w| w.id == id && !w.needed.is_empty());
+        if let Some(pending) = same {
+            pending.replies.push(write.to);
+            return;
+        }
+        if self.store.recalls(slot, id) {
+            return self.reply_written(write.to, slot, out);
+        }
+        if write
+            .said
+            .first
+            .is_some_and(|first| first <= self.store.forgotten(slot).revision)
+        {
+            let why = "the request may have been executed, and is no longer remembered";
+            return self.reply_unknown(write.to, why, out);
+        }
+        if self
+            .votes
+            .blocks(now, &write.key, write.said.owner.as_deref())
+        {
+            let reply = Reply::status("no").text("reason", "busy");
+            return self.reply(write.to, reply, Then::Keep, out);
+        }
+        self.order(now, slot, id, write, out);
+    }
+
+    /// Gives a write its version and sends it to all who must hold it.
+    fn order(&mut self, now: Millis, slot: Slot, id: RequestId, write: Write, out: &mut Out) {
+        let Some(hold) = self.holds.at(slot) else {
+            return;
+        };
+        let (needed, trailing) = (hold.needed(), hold.unsynced());
+        let revision = hold.entry.revision;
+        let number = self.next_number();
+        // One counter for all slots: higher for later writes, which is all that a slot needs.
+        let version = Version {
+            revision,
+            sequence: number,
+        };
+        let Write {
+            to,
+            key,
+            value,
+            said,
+        } = write;
+        let pending = PendingWrite {
+            slot,
+            key,
+            cell: Cell { version, value },
+            id,
+            owner: said.owner,
+            replies: vec![to],
+            needed,
+            trailing,
+            revision,
+            sent_at: now,
+            answer_by: now + super::ANSWER_WITHIN_MS,
+        };
+        self.writes.pending.insert(number, pending);
+        self.send_prepares(now, number, out);
+        self.check_written(now, number, out);
+    }
+
+    /// Sends a write to all who have not said that they hold it.
+    fn send_prepares(&mut self, now: Millis, number: u64, out: &mut Out) {
+        let Some(write) = self.writes.pending.get_mut(&number) else {
+            return;
+        };
+        write.sent_at = now;
+        let body = Body::Prepare {
+            span: Span(write.slot, write.slot + 1, write.revision),
+            number,
+            key: write.key.clone(),
+            cell: write.cell.clone(),
+            id: write.id,
+            owner: write.owner.clone(),
+        };
+        let to: Vec<NodeId> = write.needed.union(&write.trailing).cloned().collect();
+        for id in to {
+            self.send(&id, body.clone(), out);
+            self.want_retry();
+        }
+    }
+
+    /// A primary wants a write held.
+    #[expect(clippy::too_many_arguments, reason = "the fields of one message")]
+    pub(super) fn prepare(
+        &mut self,
+        from: &NodeId,
+        span: Span,
+        number: u64,
+        key: &Text,
+        cell: &Cell,
+        id: RequestId,
+        owner: Option<&str>,
+        out: &mut Out,
+    ) {
+        let slot = span.0;
+        if self.store.apply(slot, key, cell) {
+            self.local.overtake(key);
+            self.note_setting(key, &cell.value, out);
+        }
+        self.store.remember(slot, id, cell.version);
+        self.votes.written(key, owner, &cell.value);
+        self.send(
+            from,
+            Body::Prepared {
+                revision: span.2,
+                number,
+            },
+            out,
+        );
+    }
+
+    /// A replica or joiner holds a write.
+    pub(super) fn prepared(
+        &mut self,
+        now: Millis,
+        from: &NodeId,
+        revision: Revision,
+        number: u64,
+        out: &mut Out,
+    ) {
+        let Some(write) = self.writes.pending.get_mut(&number) else {
+            return;
+        };
+        if write.revision != revision {
+            return;
+        }
+        let slot = write.slot;
+        let was_needed = write.needed.remove(from);
+        write.trailing.remove(from);
+        if was_needed {
+            self.check_written(now, number, out);
+        } else {
+            self.forget_delivered(number);
+        }
+        if let Some(sync) = self.sync_mut(slot, from) {
+            sync.begun = true;
+            self.check_synced(slot, out);
+        }
+    }
+
+    /// Acknowledges a write that all who must hold it hold.
+    fn check_written(&mut self, now: Millis, number: u64, out: &mut Out) {
+        let Some(write) = self.writes.pending.get_mut(&number) else {
+            return;
+        };
+        if !write.needed.is_empty() {
+            return;
+        }
+        let (slot, id, key, cell) = (write.slot, write.id, write.key.clone(), write.cell.clone());
+        let replies = std::mem::take(&mut write.replies);
+        let owner = write.owner.clone();
+        if self.store.apply(slot, &key, &cell) {
+            self.local.overtake(&key);
+            self.note_setting(&key, &cell.value, out);
+        }
+        self.store.remember(slot, id, cell.version);
+        self.votes.written(&key, owner.as_deref(), &cell.value);
+        for to in replies {
+            self.reply_written(to, slot, out);
+        }
+        self.copy_to_originals(now, slot, &key, out);
+        self.forget_delivered(number);
+    }
+
+    /// Forgets a write that everybody holds.
+    fn forget_delivered(&mut self, number: u64) {
+        let write = self.writes.pending.get(&number);
+        if write.is_some_and(|write| write.needed.is_empty() && write.trailing.is_empty()) {
+            self.writes.pending.remove(&number);
+        }
+    }
+
+    /// A new revision has begun, and this server is still the primary: pending writes are sent
+    /// again under it, to whom it names.
+    pub(super) fn resend_writes(&mut self, now: Millis, slot: Slot, out: &mut Out) {
+        let Some(hold) = self.holds.at(slot) else {
+            return;
+        };
+        let Span(start, end, revision) = hold.span();
+        let (needed, unsynced) = (hold.needed(), hold.unsynced());
+        for number in self.writes.within(start, end) {
+            let Some(write) = self.writes.pending.get_mut(&number) else {
+                continue;
+            };
+            if write.revision == revision {
+                continue;
+            }
+            write.revision = revision;
+            if write.needed.is_empty() {
+                // Acknowledged already; a joiner that is new gets it with its slot.
+                write.trailing.retain(|id| unsynced.contains(id));
+                self.forget_delivered(number);
+            } else {
+                write.needed = needed.clone();
+                write.trailing = unsynced.clone();
+                self.check_written(now, number, out);
+            }
+            self.send_prepares(now, number, out);
+        }
+    }
+
+    /// This server is no longer the primary of `start..end`: what it prepared counts as held, for
+    /// the new primary to finish, and clients are sent there.
+    pub(super) fn hand_over_writes(&mut self, start: Slot, end: Slot, out: &mut Out) {
+        for number in self.writes.within(start, end) {
+            let Some(write) = self.writes.pending.remove(&number) else {
+                continue;
+            };
+            if self.store.apply(write.slot, &write.key, &write.cell) {
+                self.local.overtake(&write.key);
+            }
+            self.store
+                .remember(write.slot, write.id, write.cell.version);
+            for to in write.replies {
+                self.reply_unknown(to, "another server took over", out);
+            }
+        }
+    }
+
+    /// Sends again what was not acknowledged in time, and answers who has waited too long.
+    pub(super) fn retry_writes(&mut self, now: Millis, patience_ms: Millis, out: &mut Out) {
+        let late: Vec<u64> = self
+            .writes
+            .pending
+            .iter()
+            .filter(|(_, write)| write.sent_at + patience_ms <= now)
+            .map(|(number, _)| *number)
+            .collect();
+        for number in late {
+            self.send_prepares(now, number, out);
+        }
+        let mut tired = Vec::new();
+        for write in self
+            .writes
+            .pending
+            .values_mut()
+            .filter(|write| write.answer_by <= now)
+        {
+            tired.append(&mut write.replies);
+        }
+        for to in tired {
+            self.reply_unknown(to, "not every replica has answered in time", out);
+        }
+    }
+
+    fn reply_written(&mut self, to: ReplyTo, slot: Slot, out: &mut Out) {
+        let Some(hold) = self.holds.at(slot) else {
+            return;
+        };
+        let servers: Vec<&str> = hold.entry.active.iter().map(|peer| peer.addr()).collect();
+        let reply = Reply::status("ok").value("servers", &servers);
+        self.reply(to, reply, Then::Keep, out);
+    }
+
+    fn reply_unknown(&mut self, to: ReplyTo, why: &str, out: &mut Out) {
+        self.reply(
+            to,
+            Reply::status("unknown").text("reason", why),
+            Then::Keep,
+            out,
+        );
+    }
+
+    /// Answers a frame.
+    pub(super) fn reply(&mut self, to: ReplyTo, reply: Reply, then: Then, out: &mut Out) {
+        out.push(Output::Reply {
+            to,
+            message: reply.finish(),
+            then,
+        });
+    }
+}

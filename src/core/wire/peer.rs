@@ -1,0 +1,173 @@
+//! What replicas say to one another: one-way messages, in postcard's wire format.
+//!
+//! Postcard because its format is specified and has no escapes: values pass as they are, and a
+//! snapshot costs little more than its bytes. `docs/protocol.md` writes the messages down.
+
+use serde::{Deserialize, Serialize};
+
+use super::frame::PEER_MARK;
+use super::json::Json;
+use super::text::Text;
+use crate::core::assignment::{Entry, NodeId, Peer, Revision, Span};
+use crate::core::hash::Slot;
+
+/// Orders the writes of a slot: the primary's revision, then its count. Unique, since a revision
+/// has one primary.
+#[derive(
+    Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize,
+)]
+pub struct Version {
+    /// The revision under which the write was ordered.
+    pub revision: Revision,
+    /// Its place among the writes of that revision.
+    pub sequence: u64,
+}
+
+/// Names a write for ever: a retry carries the same one.
+#[derive(
+    Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize,
+)]
+pub struct RequestId {
+    /// The client.
+    pub client: u64,
+    /// Its count.
+    pub number: u64,
+}
+
+/// A value with its version.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Cell {
+    /// Where it stands in the slot's order.
+    pub version: Version,
+    /// The value.
+    pub value: Json,
+}
+
+/// A part of a slot's content, in key order.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Part {
+    /// Names and values.
+    pub cells: Vec<(Text, Cell)>,
+    /// The requests that the slot remembers, with their versions; in the last part only.
+    pub recent: Vec<(RequestId, Version)>,
+    /// The highest version of a request that the slot has forgotten; in the last part only.
+    pub forgotten: Version,
+    /// Whether the slot's content ends here.
+    pub last: bool,
+}
+
+/// One message between replicas.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PeerMessage {
+    /// Who sends it, and where answers go.
+    pub from: Peer,
+    /// The identity it is meant for; another life at the same address ignores it.
+    pub to: NodeId,
+    /// What it says.
+    pub body: Body,
+}
+
+/// What a message says. All but [`Body::Teach`] and [`Body::Behind`] are about a span of slots at
+/// one revision, and are refused by a receiver that stands at another.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Body {
+    /// The sender's entries; newer ones are adopted.
+    Teach(Vec<Entry>),
+    /// The receiver stands at an older revision than this, for these slots: teach it, and send
+    /// again.
+    Behind(Span),
+    /// The primary wants this write held.
+    Prepare {
+        /// The slot, as a span of one.
+        span: Span,
+        /// The primary's name for the write.
+        number: u64,
+        /// The name.
+        key: Text,
+        /// The value and its version.
+        cell: Cell,
+        /// The client's name for the write.
+        id: RequestId,
+        /// The original client whose two-phase commit this is.
+        owner: Option<String>,
+    },
+    /// The write is held.
+    Prepared {
+        /// The revision of the prepare.
+        revision: Revision,
+        /// The primary's name for the write.
+        number: u64,
+    },
+    /// Do you still stand at this revision?
+    Confirm {
+        /// The range.
+        span: Span,
+        /// The primary's name for the question; 0 asks a joiner whether it has begun.
+        round: u64,
+    },
+    /// Yes.
+    Confirmed {
+        /// The range.
+        span: Span,
+        /// The primary's name for the question.
+        round: u64,
+    },
+    /// A new primary asks what the receiver holds.
+    Ask {
+        /// The range.
+        span: Span,
+    },
+    /// The fingerprints of the slots that are not empty.
+    Holdings {
+        /// The range.
+        span: Span,
+        /// Slot and fingerprint, ascending.
+        slots: Vec<(Slot, u64)>,
+    },
+    /// Send me a slot's content from behind this name on.
+    Pull {
+        /// The slot, as a span of one.
+        span: Span,
+        /// The last name that is known.
+        after: Option<Text>,
+    },
+    /// The answer to a pull.
+    Pulled {
+        /// The slot, as a span of one.
+        span: Span,
+        /// The name that the pull named.
+        after: Option<Text>,
+        /// The content from there on.
+        part: Part,
+    },
+    /// Hold this part of a slot.
+    Chunk {
+        /// The slot, as a span of one.
+        span: Span,
+        /// The sender's name for the chunk.
+        number: u64,
+        /// The content.
+        part: Part,
+    },
+    /// The chunk is held.
+    ChunkHeld {
+        /// The slot, as a span of one.
+        span: Span,
+        /// The sender's name for the chunk.
+        number: u64,
+    },
+}
+
+impl PeerMessage {
+    /// The frame's message.
+    pub fn encode(&self) -> Vec<u8> {
+        let out = vec![PEER_MARK];
+        postcard::to_extend(self, out).expect("peer messages have no form postcard lacks")
+    }
+
+    /// Reads a frame's message; `None` where it is none.
+    pub fn decode(message: &[u8]) -> Option<PeerMessage> {
+        let body = message.strip_prefix(&[PEER_MARK])?;
+        postcard::from_bytes(body).ok()
+    }
+}
