@@ -63,7 +63,7 @@ impl Server {
         }
         let reads = std::mem::take(&mut primary.next_reads);
         if waiting.is_empty() {
-            return self.answer_reads(slot, reads, out);
+            return self.answer_reads(reads, out);
         }
         primary.round = Some(Round {
             number,
@@ -104,14 +104,14 @@ impl Server {
                 .take()
                 .map(|open| open.reads)
                 .unwrap_or_default();
-            self.answer_reads(span.0, reads, out);
+            self.answer_reads(reads, out);
             self.open_round(span.0, out);
         }
     }
 
-    fn answer_reads(&mut self, slot: Slot, reads: Vec<PendingRead>, out: &mut Out) {
+    fn answer_reads(&mut self, reads: Vec<PendingRead>, out: &mut Out) {
         for read in reads {
-            let reply = match self.store.get(slot, &read.key) {
+            let reply = match self.store.get(slot_of(read.key.as_bytes()), &read.key) {
                 Some(value) => Reply::status("ok").raw("value", value.as_str()),
                 None => Reply::status("not_found"),
             };
