@@ -301,6 +301,8 @@ impl Server {
         } else {
             self.know_addresses();
             self.ask_holdings(slot, out);
+            // Nobody may be left to ask.
+            self.reconcile_step(now, slot, out);
         }
     }
 
