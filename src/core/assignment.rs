@@ -87,11 +87,7 @@ impl Entry {
 
     /// The same assignment for a part of the slots.
     pub fn part(&self, start: Slot, end: Slot) -> Entry {
-        Entry {
-            start,
-            end,
-            ..self.clone()
-        }
+        Entry { start, end, ..self.clone() }
     }
 
     /// Whether the server holds or gets this range.
@@ -111,6 +107,7 @@ pub struct Originals(pub Slot, pub Slot, pub Vec<String>);
 
 /// What the leader tells one server: in the reply to its heartbeat and in pushes.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
 pub struct Snapshot {
     /// The extension's version.
     pub version: u64,
@@ -129,7 +126,7 @@ pub struct Snapshot {
     /// Original servers to be given copies by the primary.
     pub originals: Vec<Originals>,
     /// The leader does not know this server and wants to hear what it holds.
-    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
     pub tell: bool,
 }
 
@@ -199,14 +196,7 @@ pub struct HelloReply {
 /// A range as clients see it, in JSON `[start, end, revision, [active…], [joining…], waiting]` with
 /// indices into [`ViewExtension::servers`].
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct ViewRange(
-    pub Slot,
-    pub Slot,
-    pub Revision,
-    pub Vec<u32>,
-    pub Vec<u32>,
-    pub bool,
-);
+pub struct ViewRange(pub Slot, pub Slot, pub Revision, pub Vec<u32>, pub Vec<u32>, pub bool);
 
 /// The whole assignment, for clients: the field `dht` in the reply to `query_servers`.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -225,8 +215,6 @@ pub struct ViewExtension {
 
 /// Where a server with this requestor stands on the ring. `requestor` must be a scalar.
 pub fn position_of(requestor: &Json) -> Slot {
-    let text = requestor
-        .scalar_str()
-        .expect("a heartbeat's requestor is checked to be a scalar");
+    let text = requestor.scalar_str().expect("a heartbeat's requestor is checked to be a scalar");
     slot_of(text.as_bytes())
 }

@@ -104,6 +104,10 @@ const BACKOFF_FIRST_MS: Millis = 5;
 /// The longest such wait.
 const BACKOFF_MAX_MS: Millis = 200;
 
+/// How long one server is waited for before the view is asked again: it may have been replaced. The
+/// request's id makes it safe to ask another one the same.
+const ATTEMPT_MS: Millis = 1_000;
+
 /// The client's machine; see the module's text.
 #[derive(Debug)]
 pub struct Client {
@@ -122,8 +126,8 @@ struct Running {
     slot: Slot,
     /// The request's number, the same in every retry.
     number: u64,
-    /// The original client on whose behalf this is written.
-    owner: Option<String>,
+    /// Whether the votes of an original client back the write.
+    voted: bool,
     /// When it fails.
     until: Millis,
     /// Set once a write was sent whose fate is not known: the revision of the first such.
@@ -170,24 +174,18 @@ impl Client {
 
     /// Begins an operation; its outcome comes from [`Client::finished`].
     pub fn begin(&mut self, now: Millis, op: Op, out: &mut Vec<Output>) -> OpId {
-        self.begin_for(now, op, None, out)
+        self.begin_voted(now, op, false, out)
     }
 
-    /// Begins an operation on behalf of an original client, `owner` being its address.
-    pub fn begin_for(
-        &mut self,
-        now: Millis,
-        op: Op,
-        owner: Option<String>,
-        out: &mut Vec<Output>,
-    ) -> OpId {
+    /// Begins an operation of an original client, whose votes back it where `voted`.
+    pub fn begin_voted(&mut self, now: Millis, op: Op, voted: bool, out: &mut Vec<Output>) -> OpId {
         self.counter += 1;
         let id = OpId(self.counter);
         let running = Running {
             slot: slot_of(op.key().as_bytes()),
             op,
             number: self.counter,
-            owner,
+            voted,
             until: now + self.config.timeout_ms,
             maybe: None,
             backoff_ms: BACKOFF_FIRST_MS,
@@ -225,11 +223,7 @@ impl Client {
             }
             Some(Route::Waiting { holders }) => {
                 let holders = holders.join(", ");
-                self.pause(
-                    now,
-                    id,
-                    format!("the key waits for one of {holders} to come back"),
-                );
+                self.pause(now, id, format!("the key waits for one of {holders} to come back"));
             }
             Some(Route::Primary { addr, revision }) => {
                 running.step = Step::Primary { revision };
@@ -255,11 +249,7 @@ impl Client {
         match &running.op {
             Op::Read { .. } => {
                 let said = format!(r#"{{"revision": {revision}}}"#);
-                Reply::new()
-                    .text("cmd", "dht_read")
-                    .raw("key", &key)
-                    .raw("dht", &said)
-                    .finish()
+                Reply::new().text("cmd", "dht_read").raw("key", &key).raw("dht", &said).finish()
             }
             Op::Write { value, .. } => {
                 let mut said = Reply::new()
@@ -269,15 +259,12 @@ impl Client {
                 if let Some(first) = running.maybe {
                     said = said.number("first", first);
                 }
-                if let Some(owner) = &running.owner {
-                    said = said.text("owner", owner);
+                if running.voted {
+                    said = said.raw("voted", "true");
                 }
                 let said = String::from_utf8(said.finish()).expect("replies are ASCII");
                 let request = Reply::new().text("cmd", "dht_write").raw("key", &key);
-                request
-                    .raw("val", value.as_str())
-                    .raw("dht", &said)
-                    .finish()
+                request.raw("val", value.as_str()).raw("dht", &said).finish()
             }
         }
     }
@@ -294,14 +281,8 @@ impl Client {
         self.counter += 1;
         let call = CallId(self.counter);
         self.calls.insert(call, id);
-        let timeout_ms = self.ops[&id].until.saturating_sub(now).max(1);
-        out.push(Output::Call {
-            call,
-            target,
-            message,
-            timeout_ms,
-            keep,
-        });
+        let timeout_ms = self.ops[&id].until.saturating_sub(now).clamp(1, ATTEMPT_MS);
+        out.push(Output::Call { call, target, message, timeout_ms, keep });
     }
 
     fn returned(
@@ -342,11 +323,7 @@ impl Client {
                 running.trouble = Trouble::Leader(why);
                 // Nobody is there at all: waiting would only delay the news.
                 let alone = running.maybe.is_none() && running.backoff_ms == BACKOFF_FIRST_MS;
-                if alone {
-                    self.give_up(id)
-                } else {
-                    self.pause_on(now, id)
-                }
+                if alone { self.give_up(id) } else { self.pause_on(now, id) }
             }
         }
     }
@@ -371,13 +348,8 @@ impl Client {
             self.may_have_happened(id, revision);
             return self.pause(now, id, "the reply is not JSON".to_string());
         };
-        let status = reply
-            .text("status")
-            .and_then(|status| status.as_str().map(str::to_string));
-        let reason = reply
-            .text("reason")
-            .map(|reason| reason.to_string())
-            .unwrap_or_default();
+        let status = reply.text("status").and_then(|status| status.as_str().map(str::to_string));
+        let reason = reply.text("reason").map(|reason| reason.to_string()).unwrap_or_default();
         let is_write = matches!(self.ops.get(&id).map(|r| &r.op), Some(Op::Write { .. }));
         match status.as_deref() {
             Some("ok") if is_write => {
@@ -411,9 +383,7 @@ impl Client {
     }
 
     fn may_have(&self, id: OpId) -> bool {
-        self.ops
-            .get(&id)
-            .is_some_and(|running| running.maybe.is_some())
+        self.ops.get(&id).is_some_and(|running| running.maybe.is_some())
     }
 
     fn may_have_happened(&mut self, id: OpId, revision: u64) {
@@ -436,9 +406,7 @@ impl Client {
         let Some(running) = self.ops.get_mut(&id) else {
             return;
         };
-        running.step = Step::Pause {
-            until: (now + running.backoff_ms).min(running.until),
-        };
+        running.step = Step::Pause { until: (now + running.backoff_ms).min(running.until) };
         running.backoff_ms = (running.backoff_ms * 2).min(BACKOFF_MAX_MS);
     }
 

@@ -19,8 +19,6 @@ pub type Slot = u16;
 pub fn slot_of(text: &[u8]) -> Slot {
     let digest = Sha1::digest(text);
     // 256 mod 10000 is not a unit, so every byte counts: Horner's rule, most significant first.
-    let rest = digest
-        .iter()
-        .fold(0u32, |rest, byte| (rest * 256 + u32::from(*byte)) % 10_000);
+    let rest = digest.iter().fold(0u32, |rest, byte| (rest * 256 + u32::from(*byte)) % 10_000);
     rest as Slot
 }

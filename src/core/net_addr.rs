@@ -13,11 +13,7 @@ pub fn host_of(addr: &str) -> &str {
 /// assert_eq!(with_port("10.0.0.1:99", 38000), "10.0.0.1:99");
 /// ```
 pub fn with_port(host: &str, port: u16) -> String {
-    if host.contains(':') {
-        host.to_string()
-    } else {
-        format!("{host}:{port}")
-    }
+    if host.contains(':') { host.to_string() } else { format!("{host}:{port}") }
 }
 
 /// Whether the host means "this machine", whoever says it.

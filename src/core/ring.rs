@@ -28,10 +28,8 @@ pub struct Ring<N> {
 impl<N: Ord + Clone> Ring<N> {
     /// The ring of these servers, each with its position.
     pub fn new(servers: impl IntoIterator<Item = (N, Slot)>) -> Self {
-        let mut servers: Vec<(Slot, N)> = servers
-            .into_iter()
-            .map(|(name, position)| (position, name))
-            .collect();
+        let mut servers: Vec<(Slot, N)> =
+            servers.into_iter().map(|(name, position)| (position, name)).collect();
         servers.sort();
         Ring { servers }
     }
@@ -44,9 +42,7 @@ impl<N: Ord + Clone> Ring<N> {
     /// All servers in the order in which they would hold a slot.
     pub fn walk(&self, slot: Slot) -> impl Iterator<Item = N> + '_ {
         let count = self.servers.len();
-        let below = self
-            .servers
-            .partition_point(|(position, _)| *position < slot);
+        let below = self.servers.partition_point(|(position, _)| *position < slot);
         // `below` servers stand under the slot; the last of them is first. None: the ring wraps.
         let first = (below + count).saturating_sub(1);
         (0..count).map(move |step| self.servers[(first + step) % count].1.clone())
@@ -67,9 +63,7 @@ impl<N: Ord + Clone> Ring<N> {
 
     /// The servers with their positions, in ring order.
     pub fn servers(&self) -> impl Iterator<Item = (&N, Slot)> {
-        self.servers
-            .iter()
-            .map(|(position, name)| (name, *position))
+        self.servers.iter().map(|(position, name)| (name, *position))
     }
 
     /// How many servers the ring has.

@@ -1,1 +1,24 @@
 //! Drives the machines of [`crate::core`] in virtual time over a simulated network.
+//!
+//! A table of contents. A [`Cluster`] runs a whole ring on one thread: a discrete-event queue takes
+//! the place of clock and sockets, and one seed decides all that chance decides, so a seed run
+//! twice gives the same [`Cluster::trace`]. Half a minute of lease takes microseconds.
+//!
+//! What the network does to a message is decided in [`Faults`], and nowhere else.
+
+mod ask;
+mod cluster;
+mod faults;
+mod lifecycle;
+mod network;
+mod node;
+mod queue;
+mod rng;
+#[cfg(test)]
+mod tests;
+mod trace;
+
+pub use ask::Ticket;
+pub use cluster::Cluster;
+pub use faults::Faults;
+pub use rng::Rng;

@@ -33,14 +33,7 @@ enum Phase {
 impl Dialogue {
     pub(super) fn new(servers: Vec<String>, epoch: u64) -> Self {
         let (phase, queue) = (Phase::Vote, VecDeque::new());
-        Dialogue {
-            servers,
-            epoch,
-            phase,
-            queue,
-            written: Vec::new(),
-            votes: Vec::new(),
-        }
+        Dialogue { servers, epoch, phase, queue, written: Vec::new(), votes: Vec::new() }
     }
 }
 
@@ -100,11 +93,8 @@ impl Dialogue {
             Phase::Read => {
                 let reply = reply?;
                 let status = reply.text("status");
-                let is = |name: &str| {
-                    status
-                        .as_ref()
-                        .is_some_and(|s| s.as_bytes() == name.as_bytes())
-                };
+                let is =
+                    |name: &str| status.as_ref().is_some_and(|s| s.as_bytes() == name.as_bytes());
                 match reply.json("value").filter(|_| is("ok")) {
                     Some(value) => Some(Ok(Outcome::Value(value))),
                     None => is("not_found").then_some(Ok(Outcome::NotFound)),
@@ -159,12 +149,10 @@ impl Dialogue {
                 self.queue = self.servers.iter().cloned().collect();
                 None
             }
-            Phase::Write if self.written.is_empty() => Some(Err(OpError::Unknown(
-                "no server has answered the write".to_string(),
-            ))),
-            Phase::Write => Some(Ok(Outcome::Written {
-                servers: self.written.clone(),
-            })),
+            Phase::Write if self.written.is_empty() => {
+                Some(Err(OpError::Unknown("no server has answered the write".to_string())))
+            }
+            Phase::Write => Some(Ok(Outcome::Written { servers: self.written.clone() })),
             Phase::Deny(why) => Some(Err(why.clone())),
         }
     }

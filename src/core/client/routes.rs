@@ -43,24 +43,16 @@ impl Routes {
             return Some(if ring.is_empty() {
                 Route::NoServers
             } else {
-                Route::Originals {
-                    servers: ring.replicas(slot),
-                    epoch: *epoch,
-                }
+                Route::Originals { servers: ring.replicas(slot), epoch: *epoch }
             });
         };
         let addr = |index: &u32| Some(view.servers.get(*index as usize)?.1.clone());
         let mut active = range.3.iter().filter_map(addr);
         if range.5 {
-            return Some(Route::Waiting {
-                holders: active.collect(),
-            });
+            return Some(Route::Waiting { holders: active.collect() });
         }
         let primary = active.next();
-        Some(primary.map_or(Route::NoServers, |addr| Route::Primary {
-            addr,
-            revision: range.2,
-        }))
+        Some(primary.map_or(Route::NoServers, |addr| Route::Primary { addr, revision: range.2 }))
     }
 
     /// Takes in the reply to `query_servers`.
@@ -70,15 +62,10 @@ impl Routes {
             return Err(error.to_string());
         }
         let epoch = reply.number("epoch").unwrap_or(0);
-        let servers: Vec<(String, Slot)> = reply
-            .decode("result")
-            .ok_or("query_servers was answered without a result")?;
+        let servers: Vec<(String, Slot)> =
+            reply.decode("result").ok_or("query_servers was answered without a result")?;
         let view = reply.decode("dht").unwrap_or_default();
-        self.known = Some(Known {
-            epoch,
-            ring: Ring::new(servers),
-            view,
-        });
+        self.known = Some(Known { epoch, ring: Ring::new(servers), view });
         Ok(())
     }
 

@@ -26,9 +26,7 @@ impl Leader {
         }
         let extension: Option<HeartbeatExtension> =
             extension.and_then(|raw| serde_json::from_str(raw).ok());
-        let advertise = extension
-            .as_ref()
-            .and_then(|extension| extension.advertise.as_ref());
+        let advertise = extension.as_ref().and_then(|extension| extension.advertise.as_ref());
         let addr = with_port(advertise.unwrap_or(&origin.peer_ip), port);
         let lease_until = now + self.config.lease_ms;
         match self.members.at(&addr) {
@@ -53,9 +51,7 @@ impl Leader {
                     // One identity at two addresses: the first has it until its lease ends.
                     return Reply::status("retry").number("epoch", self.epoch).finish();
                 }
-                if extension
-                    .as_ref()
-                    .is_some_and(|said| said.revision > 0 && said.holds.is_none())
+                if extension.as_ref().is_some_and(|said| said.revision > 0 && said.holds.is_none())
                 {
                     let tell = r#"{"version":1,"tell":true}"#;
                     let retry = Reply::status("retry").number("epoch", self.epoch);
@@ -95,36 +91,32 @@ impl Leader {
         out: &mut Out,
     ) {
         let (addr, position) = (member.addr.clone(), member.position);
-        let id = member
-            .extension
-            .as_ref()
-            .map(|extension| extension.id.clone());
+        let id = member.extension.as_ref().map(|extension| extension.id.clone());
         self.members.insert(member);
         if let Some((id, said)) = id.zip(said) {
             self.epoch = self.epoch.max(said.epoch);
             if said.seen > self.revision {
                 // We were started again: a revision that was used must not be used again.
                 self.revision = said.seen + REVISION_LEAP;
+                // Its ring has others that were not heard yet, and hold what it does not.
+                self.recovering_until.get_or_insert(now + self.config.lease_ms);
+                out.push(Output::Note(Note::Recovering));
             }
             self.absent.remove(&id);
-            self.hear(now, &id, &said, out);
+            self.hear(now, &id, &said);
         }
         self.epoch += 1;
-        out.push(Output::Note(Note::Joined {
-            addr,
-            position,
-            epoch: self.epoch,
-        }));
+        out.push(Output::Note(Note::Joined { addr, position, epoch: self.epoch }));
         self.replan(now, out);
     }
 
     /// Takes in what a server that was not a member says it holds.
-    fn hear(&mut self, now: Millis, id: &NodeId, said: &HeartbeatExtension, out: &mut Out) {
+    fn hear(&mut self, now: Millis, id: &NodeId, said: &HeartbeatExtension) {
         let holds = said.holds.as_deref().unwrap_or_default();
         for entry in holds.iter().filter(|entry| entry.is_valid()) {
             plan::cut(&mut self.ranges, &[entry.start, entry.end]);
             for index in plan::within(&self.ranges, entry.start, entry.end) {
-                self.hear_entry(now, index, id, entry, out);
+                self.hear_entry(now, index, id, entry);
             }
         }
         let next = self.revision + 1;
@@ -136,7 +128,7 @@ impl Leader {
     }
 
     /// One entry that a server knows, for one range of ours.
-    fn hear_entry(&mut self, now: Millis, index: usize, id: &NodeId, entry: &Entry, out: &mut Out) {
+    fn hear_entry(&mut self, now: Millis, index: usize, id: &NodeId, entry: &Entry) {
         let state = &mut self.ranges[index].state;
         if entry.revision <= state.revision {
             if !state.names(id) && !state.leaving.contains(id) {
@@ -146,9 +138,6 @@ impl Leader {
             return;
         }
         // We were started again and know less than the servers.
-        if !self.ranges.iter().any(|range| range.state.unsure) {
-            out.push(Output::Note(Note::Recovering));
-        }
         if self.revision < entry.revision {
             self.revision = entry.revision + REVISION_LEAP;
         }
@@ -158,13 +147,10 @@ impl Leader {
             born: entry.born,
             led_since: entry.led_since,
             active: entry.active.iter().map(|peer| peer.id().clone()).collect(),
-            joining: entry
-                .joining
-                .iter()
-                .map(|j| (j.id().clone(), j.since()))
-                .collect(),
+            joining: entry.joining.iter().map(|j| (j.id().clone(), j.since())).collect(),
             leaving: Vec::new(),
             waiting_since: None,
+            claimed: true,
             unsure: true,
         };
         let joiners = entry.joining.iter().map(|joiner| joiner.peer());
@@ -205,10 +191,7 @@ impl Leader {
         if is_loopback(&origin.peer_ip) {
             return String::new();
         }
-        self.config
-            .advertise
-            .clone()
-            .unwrap_or_else(|| origin.local_ip.clone())
+        self.config.advertise.clone().unwrap_or_else(|| origin.local_ip.clone())
     }
 }
 
@@ -223,7 +206,5 @@ pub(super) fn reachable(addr: &str, leader_host: &str) -> String {
 }
 
 fn extension_id(requestor: &Json, members: &super::Members) -> Option<NodeId> {
-    members
-        .extension(requestor.as_str())
-        .map(|extension| extension.id.clone())
+    members.extension(requestor.as_str()).map(|extension| extension.id.clone())
 }

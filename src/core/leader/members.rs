@@ -64,8 +64,7 @@ impl Members {
     /// Adds a server; its address must be free.
     pub(super) fn insert(&mut self, member: Member) {
         if let Some(extension) = &member.extension {
-            self.addr_of
-                .insert(extension.id.clone(), member.addr.clone());
+            self.addr_of.insert(extension.id.clone(), member.addr.clone());
         }
         let before = self.by_addr.insert(member.addr.clone(), member);
         assert!(before.is_none(), "two members at one address");
@@ -83,20 +82,14 @@ impl Members {
 
     /// The addresses whose lease has ended.
     pub(super) fn overdue(&self, now: Millis) -> Vec<String> {
-        let overdue = self
-            .by_addr
-            .values()
-            .filter(|member| member.lease_until < now);
+        let overdue = self.by_addr.values().filter(|member| member.lease_until < now);
         overdue.map(|member| member.addr.clone()).collect()
     }
 
     /// When the first lease of a server that speaks the extension ends. Leases of others are
     /// looked at when somebody asks, as in the original: their epochs depend on it.
     pub(super) fn first_overdue(&self) -> Option<Millis> {
-        let extended = self
-            .by_addr
-            .values()
-            .filter(|member| member.extension.is_some());
+        let extended = self.by_addr.values().filter(|member| member.extension.is_some());
         extended.map(|member| member.lease_until + 1).min()
     }
 
@@ -117,10 +110,7 @@ impl Members {
 
     /// What we know of this identity.
     pub(super) fn extension_mut(&mut self, id: &str) -> Option<&mut Extension> {
-        self.by_addr
-            .get_mut(self.addr_of.get(id)?)?
-            .extension
-            .as_mut()
+        self.by_addr.get_mut(self.addr_of.get(id)?)?.extension.as_mut()
     }
 
     /// The identities that speak the extension, in order.
@@ -130,9 +120,7 @@ impl Members {
 
     /// All that we know of those that speak the extension.
     pub(super) fn extensions_mut(&mut self) -> impl Iterator<Item = &mut Extension> {
-        self.by_addr
-            .values_mut()
-            .filter_map(|member| member.extension.as_mut())
+        self.by_addr.values_mut().filter_map(|member| member.extension.as_mut())
     }
 
     /// All members by position, then address text.
@@ -145,10 +133,7 @@ impl Members {
     /// The ring of the members: address, and identity where they speak the extension.
     pub(super) fn ring(&self) -> Ring<(String, Option<NodeId>)> {
         Ring::new(self.by_addr.values().map(|member| {
-            let id = member
-                .extension
-                .as_ref()
-                .map(|extension| extension.id.clone());
+            let id = member.extension.as_ref().map(|extension| extension.id.clone());
             ((member.addr.clone(), id), member.position)
         }))
     }

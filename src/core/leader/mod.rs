@@ -41,12 +41,7 @@ pub struct LeaderConfig {
 
 impl Default for LeaderConfig {
     fn default() -> Self {
-        LeaderConfig {
-            lease_ms: 30_000,
-            retry_ms: 500,
-            give_up_after_ms: None,
-            advertise: None,
-        }
+        LeaderConfig { lease_ms: 30_000, retry_ms: 500, give_up_after_ms: None, advertise: None }
     }
 }
 
@@ -81,6 +76,9 @@ pub struct Leader {
     next_call: u64,
     /// Whether `Rebalancing...` was said, and `Rebalancing complete` not yet.
     rebalancing: bool,
+    /// After a restart: no range is changed that no server has told of, until all were, or a full
+    /// lease has passed in which each living server must have been heard.
+    recovering_until: Option<Millis>,
     /// How many slots had no living holder when that was looked at last.
     slots_waiting: u32,
     /// Whether somebody may have to be told something.
@@ -116,6 +114,7 @@ impl Leader {
             calls: BTreeMap::new(),
             next_call: 0,
             rebalancing: false,
+            recovering_until: None,
             slots_waiting: 0,
             untold: false,
             push_at: None,
@@ -127,23 +126,12 @@ impl Leader {
             Ok(request) => request,
             Err(error) => {
                 let why = error.to_string();
-                out.push(Output::Note(Note::BadFrame {
-                    peer_ip: origin.peer_ip.clone(),
-                    why,
-                }));
+                out.push(Output::Note(Note::BadFrame { peer_ip: origin.peer_ip.clone(), why }));
                 let message = reply::error(&error);
-                return out.push(Output::Reply {
-                    to,
-                    message,
-                    then: Then::Close,
-                });
+                return out.push(Output::Reply { to, message, then: Then::Close });
             }
         };
-        let then = if request.extended {
-            Then::Keep
-        } else {
-            Then::Linger
-        };
+        let then = if request.extended { Then::Keep } else { Then::Linger };
         let (message, then) = match self.answer(now, origin, &request, out) {
             Ok(message) => (message, then),
             Err(error) => (reply::error(&error), Then::Close),
@@ -159,11 +147,9 @@ impl Leader {
         out: &mut Out,
     ) -> Result<Vec<u8>, String> {
         match &request.command {
-            Command::Heartbeat {
-                port,
-                requestor,
-                extension,
-            } => Ok(self.heartbeat(now, origin, *port, requestor, *extension, out)),
+            Command::Heartbeat { port, requestor, extension } => {
+                Ok(self.heartbeat(now, origin, *port, requestor, *extension, out))
+            }
             Command::QueryServers => {
                 self.sweep(now, out);
                 Ok(self.query_servers(origin, request.extended))
@@ -193,10 +179,7 @@ impl Leader {
 
     /// A server tells what it found.
     fn report(&mut self, now: Millis, report: &Report, out: &mut Out) {
-        let Some(reporter) = report
-            .id
-            .as_ref()
-            .filter(|id| self.members.by_id(id).is_some())
+        let Some(reporter) = report.id.as_ref().filter(|id| self.members.by_id(id).is_some())
         else {
             return;
         };
@@ -243,14 +226,9 @@ impl Leader {
             }
             let gone = why == GONE;
             if let Some(extension) = member.extension {
-                self.absent
-                    .insert(extension.id, Absent::new(addr.clone(), gone, now));
+                self.absent.insert(extension.id, Absent::new(addr.clone(), gone, now));
             }
-            let note = Note::Failed {
-                addr: addr.clone(),
-                why,
-                epoch: self.epoch,
-            };
+            let note = Note::Failed { addr: addr.clone(), why, epoch: self.epoch };
             out.push(Output::Note(note));
         }
         if any {
@@ -262,6 +240,11 @@ impl Leader {
     fn replan(&mut self, now: Millis, out: &mut Out) {
         let ring = self.members.ring();
         plan::cut(&mut self.ranges, &ring.boundaries());
+        if self.recovering_until.is_some_and(|until| now >= until)
+            || self.ranges.iter().all(|range| range.state.claimed)
+        {
+            self.recovering_until = None;
+        }
         let census = self.census(now);
         let next = self.revision + 1;
         let mut lost = Lost::default();
@@ -281,36 +264,25 @@ impl Leader {
         lost.tell(out);
         self.tell_waiting(out);
         let ranges = &self.ranges;
-        self.absent
-            .retain(|id, _| ranges.iter().any(|range| range.state.names(id)));
-        self.members
-            .extensions_mut()
-            .for_each(|extension| extension.originals_told = false);
+        self.absent.retain(|id, _| ranges.iter().any(|range| range.state.names(id)));
+        self.members.extensions_mut().for_each(|extension| extension.originals_told = false);
         self.untold = true;
     }
 
     fn census(&self, now: Millis) -> Census {
         Census {
             live: self.members.ids().cloned().collect(),
-            gone: self
-                .absent
-                .iter()
-                .filter(|(_, a)| a.gone)
-                .map(|(id, _)| id.clone())
-                .collect(),
+            gone: self.absent.iter().filter(|(_, a)| a.gone).map(|(id, _)| id.clone()).collect(),
             now,
             give_up_after_ms: self.config.give_up_after_ms,
+            recovering: self.recovering_until.is_some(),
         }
     }
 
     /// Says so when more slots than before have no living holder.
     fn tell_waiting(&mut self, out: &mut Out) {
         let mut waiting = Lost::default();
-        for range in self
-            .ranges
-            .iter()
-            .filter(|range| range.state.waiting_since.is_some())
-        {
+        for range in self.ranges.iter().filter(|range| range.state.waiting_since.is_some()) {
             waiting.add(range, &self.absent);
         }
         let (slots, holders) = (waiting.slots, waiting.holders);
@@ -329,11 +301,7 @@ impl Leader {
         let settled = self.is_settled();
         if self.rebalancing == settled {
             self.rebalancing = !settled;
-            let note = if settled {
-                Note::RebalancingComplete
-            } else {
-                Note::Rebalancing
-            };
+            let note = if settled { Note::RebalancingComplete } else { Note::Rebalancing };
             out.push(Output::Note(note));
         }
     }
@@ -356,11 +324,7 @@ impl Machine for Leader {
     fn handle(&mut self, now: Millis, input: Input, out: &mut Vec<Output>) {
         match input {
             Input::Start => {}
-            Input::Frame {
-                to,
-                origin,
-                message,
-            } => self.frame(now, to, &origin, &message, out),
+            Input::Frame { to, origin, message } => self.frame(now, to, &origin, &message, out),
             Input::Returned { call, result } => match self.calls.remove(&call) {
                 Some(Purpose::Push(id)) => self.pushed(now, &id, result, out),
                 Some(Purpose::Probe { id, refusals }) => {
@@ -379,12 +343,8 @@ impl Machine for Leader {
 
     fn deadline(&self) -> Option<Millis> {
         let lease = self.members.first_overdue();
-        let probe = self
-            .absent
-            .values()
-            .filter_map(|absent| absent.probe_at())
-            .min();
-        [lease, probe, self.push_at].into_iter().flatten().min()
+        let probe = self.absent.values().filter_map(|absent| absent.probe_at()).min();
+        [lease, probe, self.push_at, self.recovering_until].into_iter().flatten().min()
     }
 }
 
@@ -394,11 +354,7 @@ fn target(
     ring: &super::ring::Ring<(String, Option<NodeId>)>,
     slot: super::hash::Slot,
 ) -> Vec<NodeId> {
-    let three: Vec<NodeId> = ring
-        .walk(slot)
-        .take(REPLICA_COUNT)
-        .filter_map(|(_, id)| id)
-        .collect();
+    let three: Vec<NodeId> = ring.walk(slot).take(REPLICA_COUNT).filter_map(|(_, id)| id).collect();
     if three.is_empty() {
         ring.walk(slot).find_map(|(_, id)| id).into_iter().collect()
     } else {

@@ -32,7 +32,9 @@ pub(super) struct State {
     pub(super) leaving: Vec<NodeId>,
     /// Since when no active server is alive.
     pub(super) waiting_since: Option<Millis>,
-    /// Learned from servers after a restart, and not every server named here was heard yet.
+    /// Learned from a server after a restart of the leader.
+    pub(super) claimed: bool,
+    /// Learned so, and not every server named here was heard yet.
     pub(super) unsure: bool,
 }
 
@@ -47,9 +49,7 @@ impl State {
 
     /// All that hold or get the data.
     pub(super) fn named(&self) -> impl Iterator<Item = &NodeId> {
-        self.active
-            .iter()
-            .chain(self.joining.iter().map(|(id, _)| id))
+        self.active.iter().chain(self.joining.iter().map(|(id, _)| id))
     }
 
     /// Whether the server holds or gets the data.
@@ -69,12 +69,14 @@ pub(super) struct Census {
     pub(super) now: Millis,
     /// After how long a waiting range is given up.
     pub(super) give_up_after_ms: Option<Millis>,
+    /// The leader was started again, and servers of the ring before may not have been heard.
+    pub(super) recovering: bool,
 }
 
 /// The state that follows `old` when the ring wants `target` (living servers, primary first).
 /// `next` is the revision that a change gets.
 pub(super) fn advance(old: &State, target: &[NodeId], census: &Census, next: Revision) -> State {
-    if old.unsure {
+    if old.unsure || (census.recovering && !old.claimed) {
         return old.clone();
     }
     let mut new = old.clone();
@@ -98,9 +100,7 @@ pub(super) fn advance(old: &State, target: &[NodeId], census: &Census, next: Rev
             .filter(|id| !new.active.contains(id))
             .map(|id| {
                 let before = old.joining.iter().find(|(joiner, _)| joiner == id);
-                let since = before
-                    .filter(|_| same_primary)
-                    .map_or(next, |(_, since)| *since);
+                let since = before.filter(|_| same_primary).map_or(next, |(_, since)| *since);
                 (id.clone(), since)
             })
             .collect();
@@ -114,15 +114,9 @@ pub(super) fn advance(old: &State, target: &[NodeId], census: &Census, next: Rev
             new.leaving.push(id);
         }
     }
-    new.leaving = new
-        .leaving
-        .iter()
-        .filter(|id| census.live.contains(*id))
-        .cloned()
-        .collect();
+    new.leaving = new.leaving.iter().filter(|id| census.live.contains(*id)).cloned().collect();
     let (active, joining) = (&new.active, &new.joining);
-    new.leaving
-        .retain(|id| !active.contains(id) && !joining.iter().any(|(j, _)| j == id));
+    new.leaving.retain(|id| !active.contains(id) && !joining.iter().any(|(j, _)| j == id));
     let changed = new.active != old.active || new.joining != old.joining || new.born != old.born;
     if changed {
         new.revision = next;
@@ -148,10 +142,8 @@ fn is_lost(old: &State, census: &Census) -> bool {
 
 /// Makes synced joiners active; false where none of them is joining here.
 pub(super) fn activate(state: &mut State, synced: &[NodeId], next: Revision) -> bool {
-    let (done, rest): (Vec<_>, Vec<_>) = state
-        .joining
-        .drain(..)
-        .partition(|(id, _)| synced.contains(id));
+    let (done, rest): (Vec<_>, Vec<_>) =
+        state.joining.drain(..).partition(|(id, _)| synced.contains(id));
     state.joining = rest;
     if done.is_empty() {
         return false;
@@ -187,11 +179,7 @@ pub(super) fn take_back(state: &mut State, was: &[NodeId], id: &NodeId, next: Re
 
 /// The ranges of a leader that has never assigned anything.
 pub(super) fn unassigned() -> Vec<Range> {
-    vec![Range {
-        start: 0,
-        end: SLOT_COUNT,
-        state: State::default(),
-    }]
+    vec![Range { start: 0, end: SLOT_COUNT, state: State::default() }]
 }
 
 /// Cuts ranges so that one starts at each of `starts` (0 < start < [`SLOT_COUNT`]).

@@ -30,11 +30,7 @@ pub(super) struct Absent {
 
 impl Absent {
     pub(super) fn new(addr: String, gone: bool, now: Millis) -> Self {
-        Absent {
-            addr,
-            gone,
-            probe_after: now,
-        }
+        Absent { addr, gone, probe_after: now }
     }
 
     /// When its address is asked next.
@@ -62,10 +58,7 @@ impl Leader {
         if asked {
             return;
         }
-        let call = self.call_id(Purpose::Probe {
-            id: id.clone(),
-            refusals,
-        });
+        let call = self.call_id(Purpose::Probe { id: id.clone(), refusals });
         out.push(Output::Call {
             call,
             target: Target::Addr(addr),
@@ -106,10 +99,7 @@ impl Leader {
 
     /// A kept-open connection to a server has closed.
     pub(super) fn disconnected(&mut self, addr: &str, out: &mut Out) {
-        let member = self
-            .members
-            .at(addr)
-            .and_then(|member| member.extension.as_ref());
+        let member = self.members.at(addr).and_then(|member| member.extension.as_ref());
         if let Some(id) = member.map(|extension| extension.id.clone()) {
             self.probe(&id, out);
         }
@@ -132,7 +122,8 @@ impl Leader {
                 absent.probe_after = now + PROBE_INTERVAL_MS;
             }
         }
-        if self.config.give_up_after_ms.is_some() && self.slots_waiting > 0 {
+        let gives_up = self.config.give_up_after_ms.is_some() && self.slots_waiting > 0;
+        if gives_up || self.recovering_until.is_some_and(|until| until <= now) {
             self.replan(now, out);
         }
         self.untold = true;
@@ -141,8 +132,7 @@ impl Leader {
 
 /// Whether the process that answered has this identity, or had it and kept its data.
 fn is_or_was(reply: &[u8], id: &NodeId) -> bool {
-    let hello: Option<HelloReply> = Object::parse(reply)
-        .ok()
-        .and_then(|object| object.decode("dht"));
+    let hello: Option<HelloReply> =
+        Object::parse(reply).ok().and_then(|object| object.decode("dht"));
     hello.is_some_and(|hello| hello.id.as_ref() == Some(id) || hello.was.contains(id))
 }

@@ -51,10 +51,7 @@ impl Leader {
             return;
         };
         let snapshot = self.snapshot(id);
-        let message = Reply::new()
-            .text("cmd", "dht_assign")
-            .value("dht", &snapshot)
-            .finish();
+        let message = Reply::new().text("cmd", "dht_assign").value("dht", &snapshot).finish();
         let call = self.call_id(Purpose::Push(id.clone()));
         let epoch = self.epoch;
         if let Some(extension) = self.members.extension_mut(id) {
@@ -62,13 +59,7 @@ impl Leader {
             extension.originals_told = true;
         }
         let (target, timeout_ms) = (Target::Addr(addr), PUSH_TIMEOUT_MS);
-        out.push(Output::Call {
-            call,
-            target,
-            message,
-            timeout_ms,
-            keep: true,
-        });
+        out.push(Output::Call { call, target, message, timeout_ms, keep: true });
     }
 
     /// The answer to a push.
@@ -86,9 +77,7 @@ impl Leader {
         let told = extension.push.take().map_or(0, |(_, epoch)| epoch);
         self.untold = true;
         let answer: Option<AssignReply> = match &result {
-            Ok(reply) => Object::parse(reply)
-                .ok()
-                .and_then(|object| object.decode("dht")),
+            Ok(reply) => Object::parse(reply).ok().and_then(|object| object.decode("dht")),
             Err(_) => None,
         };
         if let Some(answer) = answer {
@@ -110,11 +99,7 @@ impl Leader {
         let Some(extension) = self.members.extension(id) else {
             return Snapshot::default();
         };
-        let addr = self
-            .members
-            .by_id(id)
-            .map(|member| member.addr.clone())
-            .unwrap_or_default();
+        let addr = self.members.by_id(id).map(|member| member.addr.clone()).unwrap_or_default();
         let mut snapshot = Snapshot {
             version: EXTENSION_VERSION,
             you: Some(id.clone()),
@@ -128,14 +113,10 @@ impl Leader {
             let state = &range.state;
             let leaves = state.leaving.contains(id);
             if state.revision > extension.acked && (leaves || state.names(id)) {
-                snapshot
-                    .entries
-                    .push(self.entry(range, &extension.leader_host));
+                snapshot.entries.push(self.entry(range, &extension.leader_host));
             }
             if leaves && self.may_drop(state) {
-                snapshot
-                    .drop
-                    .push(Span(range.start, range.end, state.revision));
+                snapshot.drop.push(Span(range.start, range.end, state.revision));
             }
         }
         snapshot
@@ -151,11 +132,7 @@ impl Leader {
             revision: state.revision,
             born: state.born,
             led_since: state.led_since,
-            active: state
-                .active
-                .iter()
-                .map(|id| Peer(id.clone(), addr(id)))
-                .collect(),
+            active: state.active.iter().map(|id| Peer(id.clone(), addr(id))).collect(),
             joining: state
                 .joining
                 .iter()
@@ -167,9 +144,7 @@ impl Leader {
     /// Where a server is or was.
     pub(super) fn addr_of(&self, id: &NodeId) -> String {
         let member = self.members.by_id(id).map(|member| member.addr.clone());
-        member
-            .or_else(|| self.absent.get(id).map(|a| a.addr.clone()))
-            .unwrap_or_default()
+        member.or_else(|| self.absent.get(id).map(|a| a.addr.clone())).unwrap_or_default()
     }
 
     /// The revision that each server must have acknowledged to know all that concerns it.
@@ -205,9 +180,7 @@ impl Leader {
         !state.unsure
             && state.waiting_since.is_none()
             && state.active.iter().all(|id| {
-                self.members
-                    .extension(id)
-                    .is_some_and(|known| known.acked >= state.revision)
+                self.members.extension(id).is_some_and(|known| known.acked >= state.revision)
             })
     }
 
@@ -218,15 +191,9 @@ impl Leader {
             return Vec::new();
         }
         let mut found = Vec::new();
-        for range in self
-            .ranges
-            .iter()
-            .filter(|range| range.state.active.first() == Some(id))
-        {
+        for range in self.ranges.iter().filter(|range| range.state.active.first() == Some(id)) {
             let bounds = ring.boundaries();
-            let inner = bounds
-                .into_iter()
-                .filter(|at| (range.start + 1..range.end).contains(at));
+            let inner = bounds.into_iter().filter(|at| (range.start + 1..range.end).contains(at));
             let starts: Vec<_> = std::iter::once(range.start).chain(inner).collect();
             for (index, start) in starts.iter().enumerate() {
                 let end = starts.get(index + 1).copied().unwrap_or(range.end);

@@ -23,9 +23,7 @@ impl Leader {
             result.push_str(&format!("[{addr}, {}]", member.position));
         }
         result.push(']');
-        let reply = Reply::new()
-            .raw("result", &result)
-            .number("epoch", self.epoch);
+        let reply = Reply::new().raw("result", &result).number("epoch", self.epoch);
         if extended {
             reply.value("dht", &self.view(&leader_host)).finish()
         } else {
@@ -39,32 +37,18 @@ impl Leader {
         let mut index = |id: &NodeId| {
             *index_of.entry(id.clone()).or_insert_with(|| {
                 let position = self.members.by_id(id).map_or(0, |member| member.position);
-                servers.push((
-                    id.clone(),
-                    reachable(&self.addr_of(id), leader_host),
-                    position,
-                ));
+                servers.push((id.clone(), reachable(&self.addr_of(id), leader_host), position));
                 servers.len() as u32 - 1
             })
         };
-        let assigned = self
-            .ranges
-            .iter()
-            .filter(|range| !range.state.active.is_empty());
+        let assigned = self.ranges.iter().filter(|range| !range.state.active.is_empty());
         let ranges = assigned
             .map(|range| {
                 let state = &range.state;
                 let active = state.active.iter().map(&mut index).collect();
                 let joining = state.joining.iter().map(|(id, _)| index(id)).collect();
                 let waiting = state.waiting_since.is_some();
-                ViewRange(
-                    range.start,
-                    range.end,
-                    state.revision,
-                    active,
-                    joining,
-                    waiting,
-                )
+                ViewRange(range.start, range.end, state.revision, active, joining, waiting)
             })
             .collect();
         ViewExtension {

@@ -16,7 +16,7 @@ use crate::core::wire::request::EXTENSION_VERSION;
 const HEARTBEAT_TIMEOUT_MS: Millis = 5_000;
 
 /// How soon a heartbeat that failed, or was answered `retry`, is sent again.
-const HEARTBEAT_RETRY_MS: Millis = 200;
+pub(super) const HEARTBEAT_RETRY_MS: Millis = 200;
 
 /// How many earlier identities are told; older ones have no range that waits for them.
 const IDENTITIES_TOLD_MAX: usize = 16;
@@ -49,13 +49,7 @@ impl Server {
         let call = self.call_id(Purpose::Heartbeat);
         self.heartbeat_call = Some(call);
         let timeout_ms = HEARTBEAT_TIMEOUT_MS;
-        out.push(Output::Call {
-            call,
-            target: Target::Leader,
-            message,
-            timeout_ms,
-            keep,
-        });
+        out.push(Output::Call { call, target: Target::Leader, message, timeout_ms, keep });
     }
 
     /// The answer to a heartbeat.
@@ -79,10 +73,7 @@ impl Server {
             return self.heartbeat_failed(now, soon, why.to_string(), out);
         }
         let snapshot: Option<Snapshot> = reply.decode("dht");
-        let status = reply
-            .text("status")
-            .map(|status| status.to_string())
-            .unwrap_or_default();
+        let status = reply.text("status").map(|status| status.to_string()).unwrap_or_default();
         match &*status {
             "ok" => {
                 self.heartbeat_failing_since = None;
@@ -92,11 +83,7 @@ impl Server {
                 self.leader_speaks = Some(snapshot.is_some());
                 let epoch = reply.number("epoch").unwrap_or(0);
                 // A leader that knows nothing of us may have begun to count anew.
-                self.epoch = Some(if self.acked == 0 {
-                    epoch
-                } else {
-                    epoch.max(self.epoch())
-                });
+                self.epoch = Some(if self.acked == 0 { epoch } else { epoch.max(self.epoch()) });
                 if let Some(snapshot) = snapshot {
                     self.adopt(now, snapshot, out);
                 }
@@ -130,9 +117,8 @@ impl Server {
     }
 
     fn may_complain(&mut self, now: Millis) -> bool {
-        let due = self
-            .heartbeat_failing_since
-            .is_none_or(|at| now >= at + self.config.heartbeat_ms);
+        let due =
+            self.heartbeat_failing_since.is_none_or(|at| now >= at + self.config.heartbeat_ms);
         if due {
             self.heartbeat_failing_since = Some(now);
         }
@@ -170,10 +156,7 @@ impl Server {
     pub(super) fn assign(&mut self, now: Millis, snapshot: Snapshot, out: &mut Out) -> AssignReply {
         self.leader_speaks = Some(true);
         self.adopt(now, snapshot, out);
-        AssignReply {
-            revision: self.acked,
-            dropped: std::mem::take(&mut self.dropped),
-        }
+        AssignReply { revision: self.acked, dropped: std::mem::take(&mut self.dropped) }
     }
 
     /// Takes in what the leader says, where it is meant for this identity.
@@ -197,10 +180,7 @@ impl Server {
 
     /// Adopts what is newer than what this server knows.
     pub(super) fn adopt_entries(&mut self, now: Millis, entries: &[Entry], out: &mut Out) {
-        for entry in entries
-            .iter()
-            .filter(|entry| entry.is_valid() && !entry.active.is_empty())
-        {
+        for entry in entries.iter().filter(|entry| entry.is_valid() && !entry.active.is_empty()) {
             let reads = self.take_reads(entry.start, entry.end);
             let changed = self.holds.adopt(entry);
             let starts: Vec<_> = changed.iter().map(|(piece, _)| piece.start).collect();
@@ -209,6 +189,11 @@ impl Server {
             }
             for start in starts {
                 self.begin(now, start, out);
+            }
+            // A piece beside a cut may have lost all that its joiners still lacked.
+            for beside in [entry.start.checked_sub(1), Some(entry.end)].into_iter().flatten() {
+                self.check_synced(beside, out);
+                self.reconcile_step(now, beside, out);
             }
             self.read_anew(now, reads, out);
         }
@@ -246,30 +231,17 @@ impl Server {
     fn role(&self, entry: &Entry, old: Option<Hold>) -> Role {
         if entry.active[0].id() == &self.id {
             let led = old.filter(|old| old.entry.revision >= entry.led_since);
-            if let Some(Hold {
-                role: Role::Primary(mut primary),
-                ..
-            }) = led
-            {
+            if let Some(Hold { role: Role::Primary(mut primary), .. }) = led {
                 if let Some(reconcile) = &mut primary.reconcile {
-                    *reconcile = Reconcile {
-                        asked: others(entry),
-                        ..Reconcile::default()
-                    };
+                    *reconcile = Reconcile { asked: others(entry), ..Reconcile::default() };
                 }
                 return Role::Primary(primary);
             }
             // At its birth a range is empty everywhere.
             let asked = others(entry);
             let alone = asked.is_empty() || entry.born == entry.revision;
-            let reconcile = (!alone).then(|| Reconcile {
-                asked,
-                ..Reconcile::default()
-            });
-            Role::Primary(Box::new(Primary {
-                reconcile,
-                ..Primary::default()
-            }))
+            let reconcile = (!alone).then(|| Reconcile { asked, ..Reconcile::default() });
+            Role::Primary(Box::new(Primary { reconcile, ..Primary::default() }))
         } else if entry.active.iter().any(|peer| *peer.id() == self.id) {
             Role::Replica
         } else if entry.joining.iter().any(|joiner| *joiner.id() == self.id) {
@@ -309,15 +281,7 @@ impl Server {
     fn read_anew(&mut self, now: Millis, reads: Vec<super::holds::PendingRead>, out: &mut Out) {
         for read in reads {
             let said = ReadExtension::default();
-            self.read(
-                now,
-                Read {
-                    to: read.to,
-                    key: read.key,
-                    said,
-                },
-                out,
-            );
+            self.read(now, Read { to: read.to, key: read.key, said }, out);
         }
     }
 
@@ -332,10 +296,7 @@ impl Server {
             let Role::Primary(primary) = &hold.role else {
                 continue;
             };
-            let done = primary
-                .syncs
-                .iter()
-                .filter(|(_, sync)| sync.synced && !sync.reported);
+            let done = primary.syncs.iter().filter(|(_, sync)| sync.synced && !sync.reported);
             let ids: Vec<NodeId> = done.map(|(id, _)| id.clone()).collect();
             if !ids.is_empty() {
                 synced.push((hold.span(), ids));
@@ -346,41 +307,22 @@ impl Server {
         }
         self.report_again = false;
         let id = Some(self.id.clone());
-        let report = Report {
-            version: EXTENSION_VERSION,
-            id,
-            synced,
-            refused: Vec::new(),
-        };
+        let report = Report { version: EXTENSION_VERSION, id, synced, refused: Vec::new() };
         self.report_call = Some(self.call_report(report, out));
     }
 
     /// Tells the leader that a server refuses connections.
     pub(super) fn report_refused(&mut self, ids: Vec<NodeId>, out: &mut Out) {
         let (id, synced) = (Some(self.id.clone()), Vec::new());
-        let report = Report {
-            version: EXTENSION_VERSION,
-            id,
-            synced,
-            refused: ids,
-        };
+        let report = Report { version: EXTENSION_VERSION, id, synced, refused: ids };
         self.call_report(report, out);
     }
 
     fn call_report(&mut self, report: Report, out: &mut Out) -> crate::core::machine::CallId {
-        let message = Reply::new()
-            .text("cmd", "dht_report")
-            .value("dht", &report)
-            .finish();
+        let message = Reply::new().text("cmd", "dht_report").value("dht", &report).finish();
         let call = self.call_id(Purpose::Report(report.synced));
         let timeout_ms = HEARTBEAT_TIMEOUT_MS;
-        out.push(Output::Call {
-            call,
-            target: Target::Leader,
-            message,
-            timeout_ms,
-            keep: true,
-        });
+        out.push(Output::Call { call, target: Target::Leader, message, timeout_ms, keep: true });
         call
     }
 
@@ -388,10 +330,7 @@ impl Server {
     fn forget_reports(&mut self) {
         for hold in self.holds.iter_mut() {
             if let Role::Primary(primary) = &mut hold.role {
-                primary
-                    .syncs
-                    .values_mut()
-                    .for_each(|sync| sync.reported = false);
+                primary.syncs.values_mut().for_each(|sync| sync.reported = false);
             }
         }
         self.want_retry();

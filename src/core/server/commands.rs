@@ -36,26 +36,15 @@ impl Server {
             Err(error) => {
                 self.bad_frame(origin, error.to_string(), out);
                 let message = reply::error(&error);
-                return out.push(Output::Reply {
-                    to,
-                    message,
-                    then: Then::Close,
-                });
+                return out.push(Output::Reply { to, message, then: Then::Close });
             }
         };
-        let then = if request.extended {
-            Then::Keep
-        } else {
-            Then::Linger
-        };
+        let then = if request.extended { Then::Keep } else { Then::Linger };
         self.command(now, to, then, origin, request.command, out);
     }
 
     fn bad_frame(&mut self, origin: &Origin, why: String, out: &mut Out) {
-        out.push(Output::Note(Note::BadFrame {
-            peer_ip: origin.peer_ip.clone(),
-            why,
-        }));
+        out.push(Output::Note(Note::BadFrame { peer_ip: origin.peer_ip.clone(), why }));
     }
 
     fn command(
@@ -88,22 +77,9 @@ impl Server {
             Command::Setr { key, value } => {
                 return self.setr(now, to, then, origin, key, value, out);
             }
-            Command::Write {
-                key,
-                value,
-                extension,
-            } => {
+            Command::Write { key, value, extension } => {
                 return match serde_json::from_str::<WriteExtension>(extension) {
-                    Ok(said) => self.write(
-                        now,
-                        Write {
-                            to,
-                            key,
-                            value,
-                            said,
-                        },
-                        out,
-                    ),
+                    Ok(said) => self.write(now, Write { to, key, value, said }, out),
                     Err(error) => self.broken(to, "dht_write", &error, out),
                 };
             }
@@ -120,13 +96,8 @@ impl Server {
                 };
             }
             Command::Hello => {
-                let hello = HelloReply {
-                    id: Some(self.id.clone()),
-                    was: self.was.clone(),
-                };
-                Reply::status("ok")
-                    .text("role", "server")
-                    .value("dht", &hello)
+                let hello = HelloReply { id: Some(self.id.clone()), was: self.was.clone() };
+                Reply::status("ok").text("role", "server").value("dht", &hello)
             }
             Command::Stats => self.stats(),
             Command::Heartbeat { .. }
@@ -136,11 +107,7 @@ impl Server {
             | Command::Report { .. } => {
                 let why = "this is a server; the command is one for view leaders";
                 let message = reply::error(&why);
-                return out.push(Output::Reply {
-                    to,
-                    message,
-                    then: Then::Close,
-                });
+                return out.push(Output::Reply { to, message, then: Then::Close });
             }
         };
         self.reply(to, reply, then, out);
@@ -148,11 +115,7 @@ impl Server {
 
     fn broken(&mut self, to: ReplyTo, command: &str, error: &serde_json::Error, out: &mut Out) {
         let message = reply::error(&format!("broken dht field in {command}: {error}"));
-        out.push(Output::Reply {
-            to,
-            message,
-            then: Then::Close,
-        });
+        out.push(Output::Reply { to, message, then: Then::Close });
     }
 
     fn assigned(&mut self, now: Millis, to: ReplyTo, snapshot: Snapshot, out: &mut Out) {
@@ -207,9 +170,7 @@ impl Server {
         let until = now + self.config.reservation_ms;
         let being_written = self.writes.has(slot_of(key.as_bytes()), key);
         if self.votes.request(now, until, key, owner, being_written) {
-            Reply::new()
-                .text("reply", "ok")
-                .number("epoch", self.epoch())
+            Reply::new().text("reply", "ok").number("epoch", self.epoch())
         } else {
             Reply::new().text("reply", "no")
         }
@@ -217,10 +178,7 @@ impl Server {
 
     /// The original's second phase: the first `setr` to reach any replica asks the primary to
     /// write, the others of the same transaction find it done.
-    #[expect(
-        clippy::too_many_arguments,
-        reason = "a request and where it came from"
-    )]
+    #[expect(clippy::too_many_arguments, reason = "a request and where it came from")]
     fn setr(
         &mut self,
         now: Millis,
@@ -242,23 +200,11 @@ impl Server {
         if self.votes.is_done(now, &key, &owner, &value) {
             return self.reply(to, Reply::new(), then, out);
         }
-        let op = Op::Write {
-            key: key.clone(),
-            value,
-        };
-        let begin = |client: &mut Client, out: &mut Out| {
-            client.begin_for(now, op, Some(owner.clone()), out)
-        };
+        let voted = self.votes.backs(now, &key, &owner);
+        let op = Op::Write { key: key.clone(), value };
+        let begin = |client: &mut Client, out: &mut Out| client.begin_voted(now, op, voted, out);
         let op = self.drive_forwarder_with(begin, out);
-        self.forwards.insert(
-            op,
-            Forward {
-                to,
-                then,
-                key,
-                owner: origin.peer_ip.clone(),
-            },
-        );
+        self.forwards.insert(op, Forward { to, then, key, owner });
         self.finish_forwards(out);
     }
 
@@ -282,21 +228,9 @@ impl Server {
         let result = act(&mut self.forwarder, &mut effects);
         for effect in effects {
             match effect {
-                Output::Call {
-                    call,
-                    target,
-                    message,
-                    timeout_ms,
-                    keep,
-                } => {
+                Output::Call { call, target, message, timeout_ms, keep } => {
                     let call = self.call_id(Purpose::Forward(call));
-                    out.push(Output::Call {
-                        call,
-                        target,
-                        message,
-                        timeout_ms,
-                        keep,
-                    });
+                    out.push(Output::Call { call, target, message, timeout_ms, keep });
                 }
                 other => out.push(other),
             }
@@ -322,19 +256,14 @@ impl Server {
 
     fn forward_failed(&mut self, forward: &Forward, error: &OpError, out: &mut Out) {
         let message = reply::error(error);
-        out.push(Output::Reply {
-            to: forward.to,
-            message,
-            then: forward.then,
-        });
+        out.push(Output::Reply { to: forward.to, message, then: forward.then });
     }
 
     fn stats(&self) -> Reply {
         let primary = |hold: &&super::holds::Hold| matches!(hold.role, Role::Primary(_));
         let primaries = self.holds.iter().filter(primary);
-        let keys_primary: usize = primaries
-            .map(|hold| self.store.keys_within(hold.entry.start, hold.entry.end))
-            .sum();
+        let keys_primary: usize =
+            primaries.map(|hold| self.store.keys_within(hold.entry.start, hold.entry.end)).sum();
         let id = Json::parse(self.id.as_bytes()).expect("an identity is drawn as a JSON number");
         let position = crate::core::assignment::position_of(&id);
         Reply::status("ok")

@@ -37,17 +37,8 @@ impl Hold {
         let Role::Primary(primary) = &self.role else {
             return BTreeSet::new();
         };
-        let active = self
-            .entry
-            .active
-            .iter()
-            .skip(1)
-            .map(|peer| peer.id().clone());
-        let synced = primary
-            .syncs
-            .iter()
-            .filter(|(_, sync)| sync.synced)
-            .map(|(id, _)| id.clone());
+        let active = self.entry.active.iter().skip(1).map(|peer| peer.id().clone());
+        let synced = primary.syncs.iter().filter(|(_, sync)| sync.synced).map(|(id, _)| id.clone());
         active.chain(synced).collect()
     }
 
@@ -149,10 +140,7 @@ pub(super) struct Holds {
 
 impl Holds {
     pub(super) fn new() -> Self {
-        Holds {
-            holds: Vec::new(),
-            seen: vec![0; usize::from(SLOT_COUNT)],
-        }
+        Holds { holds: Vec::new(), seen: vec![0; usize::from(SLOT_COUNT)] }
     }
 
     /// The hold of a slot.
@@ -198,16 +186,24 @@ impl Holds {
         if start >= end || end > SLOT_COUNT {
             return Stance::Nonsense;
         }
-        let seen = &self.seen[usize::from(start)..usize::from(end)];
-        if seen.iter().any(|seen| *seen > revision) {
-            Stance::Newer
-        } else if seen.iter().any(|seen| *seen < revision) {
-            Stance::Older
-        } else if (start..end).all(|slot| self.at(slot).is_some()) {
-            Stance::Same
-        } else {
-            Stance::Newer
+        let (mut at, mut older) = (start, false);
+        while at < end {
+            let hold = self.at(at);
+            let known = hold.map_or(self.seen(at), |hold| hold.entry.revision);
+            // Seen and not held: this server has left, and deleted what it had.
+            if known > revision || (known == revision && hold.is_none()) {
+                return Stance::Newer;
+            }
+            older |= known < revision;
+            at = hold.map_or(at + 1, |hold| hold.entry.end);
         }
+        if older { Stance::Older } else { Stance::Same }
+    }
+
+    /// The holds that have slots in `start..end`.
+    pub(super) fn within(&self, start: Slot, end: Slot) -> impl Iterator<Item = &Hold> {
+        let first = self.holds.partition_point(|hold| hold.entry.end <= start);
+        self.holds[first..].iter().take_while(move |hold| hold.entry.start < end)
     }
 
     /// Replaces what is known of the entry's slots where the entry is newer. Returns the pieces
@@ -218,10 +214,7 @@ impl Holds {
         while at < entry.end {
             let seen = self.seen(at);
             let same = |slot: &Slot| self.seen(*slot) == seen && self.is_one(at, *slot);
-            let end = (at..entry.end)
-                .take_while(same)
-                .last()
-                .map_or(at + 1, |last| last + 1);
+            let end = (at..entry.end).take_while(same).last().map_or(at + 1, |last| last + 1);
             if seen < entry.revision {
                 let old = self.carve(at, end);
                 changed.push((entry.part(at, end), old));
@@ -234,9 +227,7 @@ impl Holds {
 
     /// Puts a hold where [`Holds::adopt`] has made room.
     pub(super) fn insert(&mut self, hold: Hold) {
-        let at = self
-            .holds
-            .partition_point(|other| other.entry.start < hold.entry.start);
+        let at = self.holds.partition_point(|other| other.entry.start < hold.entry.start);
         let fits = at == self.holds.len() || hold.entry.end <= self.holds[at].entry.start;
         assert!(fits, "two holds of one slot");
         self.holds.insert(at, hold);
@@ -281,8 +272,7 @@ impl Holds {
             self.holds.insert(index, part(&whole, end, whole.entry.end));
         }
         if whole.entry.start < start {
-            self.holds
-                .insert(index, part(&whole, whole.entry.start, start));
+            self.holds.insert(index, part(&whole, whole.entry.start, start));
         }
         Some(part(&whole, start, end))
     }
@@ -304,10 +294,7 @@ pub(super) enum Stance {
 /// A hold of a part of the slots. Open questions do not survive: whoever cuts asks the reads
 /// anew.
 fn part(whole: &Hold, start: Slot, end: Slot) -> Hold {
-    let mut piece = Hold {
-        entry: whole.entry.part(start, end),
-        role: whole.role.clone(),
-    };
+    let mut piece = Hold { entry: whole.entry.part(start, end), role: whole.role.clone() };
     if let Role::Primary(primary) = &mut piece.role {
         let inside = |slot: &Slot| (start..end).contains(slot);
         for sync in primary.syncs.values_mut() {
@@ -315,10 +302,7 @@ fn part(whole: &Hold, start: Slot, end: Slot) -> Hold {
         }
         if let Some(reconcile) = &mut primary.reconcile {
             // Half a reconciliation is asked anew for the piece.
-            *reconcile = Reconcile {
-                asked: super::others(&whole.entry),
-                ..Reconcile::default()
-            };
+            *reconcile = Reconcile { asked: super::others(&whole.entry), ..Reconcile::default() };
         }
     }
     piece

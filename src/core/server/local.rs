@@ -21,13 +21,7 @@ struct Value {
 impl Local {
     /// Stores a value.
     pub(super) fn set(&mut self, key: Text, value: Json) {
-        self.values.insert(
-            key,
-            Value {
-                value,
-                overtaken: false,
-            },
-        );
+        self.values.insert(key, Value { value, overtaken: false });
     }
 
     /// A replicated value of this name has come.

@@ -14,9 +14,7 @@ impl Server {
             // Meant for another life at this address.
             return;
         }
-        self.addresses
-            .entry(from.id().clone())
-            .or_insert_with(|| from.addr().to_string());
+        self.addresses.entry(from.id().clone()).or_insert_with(|| from.addr().to_string());
         let from = from.id();
         match body {
             Body::Teach(entries) => self.adopt_entries(now, &entries, out),
@@ -71,15 +69,8 @@ impl Server {
             return;
         }
         match order {
-            Body::Prepare {
-                span,
-                number,
-                key,
-                cell,
-                id,
-                owner,
-            } => {
-                self.prepare(from, span, number, &key, &cell, id, owner.as_deref(), out);
+            Body::Prepare { span, number, key, cell, id, voted } => {
+                self.prepare(from, span, number, &key, &cell, id, voted, out);
             }
             Body::Confirm { span, round } => {
                 self.send(from, Body::Confirmed { span, round }, out);
@@ -91,23 +82,19 @@ impl Server {
         }
     }
 
-    /// Whether `from` is the primary of all these slots, and this server a replica or a joiner.
+    /// Whether `from` is the primary of all these slots, which are held, and this server a replica
+    /// or a joiner.
     fn is_led_by(&self, from: &NodeId, span: Span) -> bool {
-        let follows = |slot: u16| {
-            self.holds.at(slot).is_some_and(|hold| {
-                matches!(hold.role, Role::Replica | Role::Joiner)
-                    && hold.entry.active[0].id() == from
-            })
-        };
-        (span.0..span.1).all(follows)
+        self.holds.within(span.0, span.1).all(|hold| {
+            matches!(hold.role, Role::Replica | Role::Joiner) && hold.entry.active[0].id() == from
+        })
     }
 
     /// Tells a deposed primary what it does not know.
     fn refuse(&mut self, from: &NodeId, span: Span, out: &mut Out) {
         let known: Vec<_> = self
             .holds
-            .iter()
-            .filter(|hold| hold.entry.start < span.1 && hold.entry.end > span.0)
+            .within(span.0, span.1)
             .filter(|hold| hold.entry.revision > span.2)
             .map(|hold| hold.entry.clone())
             .collect();
@@ -120,8 +107,7 @@ impl Server {
     fn teach(&mut self, now: Millis, to: &NodeId, span: Span, out: &mut Out) {
         let known: Vec<_> = self
             .holds
-            .iter()
-            .filter(|hold| hold.entry.start < span.1 && hold.entry.end > span.0)
+            .within(span.0, span.1)
             .filter(|hold| hold.entry.revision == span.2)
             .map(|hold| hold.entry.clone())
             .collect();

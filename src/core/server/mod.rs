@@ -180,10 +180,7 @@ impl Server {
     /// A server that holds nothing and has an identity drawn from the seed.
     pub fn new(config: ServerConfig) -> Self {
         let mut random = StdRng::seed_from_u64(config.seed);
-        let client = ClientConfig {
-            id: random.random(),
-            timeout_ms: FORWARD_TIMEOUT_MS,
-        };
+        let client = ClientConfig { id: random.random(), timeout_ms: FORWARD_TIMEOUT_MS };
         let mut server = Server {
             random,
             id: "0".into(),
@@ -235,8 +232,7 @@ impl Server {
     /// Whether this server answers reads and writes of a slot.
     fn serves(&mut self, slot: Slot) -> bool {
         let hold = self.holds.at_mut(slot);
-        hold.and_then(|hold| hold.primary())
-            .is_some_and(|primary| primary.serves())
+        hold.and_then(|hold| hold.primary()).is_some_and(|primary| primary.serves())
     }
 
     /// A request came that this server does not serve: it may soon, or somebody else does.
@@ -248,10 +244,7 @@ impl Server {
         parked: Parked,
         out: &mut Out,
     ) {
-        let reconciles = self
-            .holds
-            .at(slot)
-            .is_some_and(|h| matches!(h.role, Role::Primary(_)));
+        let reconciles = self.holds.at(slot).is_some_and(|h| matches!(h.role, Role::Primary(_)));
         let behind = !self.knows_newer(slot, revision);
         if (reconciles || behind) && self.parked.len() < PARKED_MAX {
             if behind {
@@ -297,12 +290,7 @@ impl Server {
             return;
         };
         let from = Peer(self.id.clone(), self.addr.clone());
-        let message = PeerMessage {
-            from,
-            to: id.clone(),
-            body,
-        }
-        .encode();
+        let message = PeerMessage { from, to: id.clone(), body }.encode();
         out.push(Output::Send { addr, message });
     }
 
@@ -376,11 +364,7 @@ impl Server {
         if !self.votes.is_empty() {
             self.votes.expire(now);
         }
-        self.drive_forwarder(
-            now,
-            |forwarder, out| forwarder.handle(now, Input::Tick, out),
-            out,
-        );
+        self.drive_forwarder(now, |forwarder, out| forwarder.handle(now, Input::Tick, out), out);
     }
 
     /// The connection to an address has closed.
@@ -389,7 +373,7 @@ impl Server {
         let lost: Vec<NodeId> = lost.map(|(id, _)| id.clone()).collect();
         if lost.is_empty() {
             // Nobody's but the leader's: is it still there, and does it still know us?
-            let soon = now + self.config.retry_ms;
+            let soon = now + adopt::HEARTBEAT_RETRY_MS;
             self.heartbeat_at = self.heartbeat_at.min(soon);
         } else {
             self.report_refused(lost, out);
@@ -399,23 +383,14 @@ impl Server {
 
 /// The active servers of an entry but the primary.
 fn others(entry: &Entry) -> BTreeSet<NodeId> {
-    entry
-        .active
-        .iter()
-        .skip(1)
-        .map(|peer| peer.id().clone())
-        .collect()
+    entry.active.iter().skip(1).map(|peer| peer.id().clone()).collect()
 }
 
 impl Machine for Server {
     fn handle(&mut self, now: Millis, input: Input, out: &mut Vec<Output>) {
         match input {
             Input::Start => self.heartbeat(now, out),
-            Input::Frame {
-                to,
-                origin,
-                message,
-            } => self.frame(now, to, &origin, &message, out),
+            Input::Frame { to, origin, message } => self.frame(now, to, &origin, &message, out),
             Input::Returned { call, result } => match self.calls.remove(&call) {
                 Some(Purpose::Heartbeat) => self.heartbeat_answered(now, result, out),
                 Some(Purpose::Report(synced)) => self.report_answered(call, synced, &result, out),
@@ -440,13 +415,7 @@ impl Machine for Server {
     fn deadline(&self) -> Option<Millis> {
         let parked = self.parked.iter().map(|(until, _)| *until).min();
         let forwarder = self.forwarder.deadline();
-        let due = [
-            Some(self.heartbeat_at),
-            self.retry_at,
-            parked,
-            self.debts.due(),
-            forwarder,
-        ];
+        let due = [Some(self.heartbeat_at), self.retry_at, parked, self.debts.due(), forwarder];
         due.into_iter().flatten().min()
     }
 }

@@ -40,19 +40,13 @@ struct Debt {
 impl Debts {
     /// Whether a write to `slot` is owed to anybody.
     fn creditors(&self, slot: Slot) -> impl Iterator<Item = &String> {
-        let wanted = self
-            .wanted
-            .iter()
-            .filter(move |w| (w.0..w.1).contains(&slot));
+        let wanted = self.wanted.iter().filter(move |w| (w.0..w.1).contains(&slot));
         wanted.flat_map(|w| &w.2)
     }
 
     /// When a call is due.
     pub(super) fn due(&self) -> Option<Millis> {
-        let due = self
-            .debts
-            .values()
-            .filter(|debt| !debt.busy && !debt.names.is_empty());
+        let due = self.debts.values().filter(|debt| !debt.busy && !debt.names.is_empty());
         due.map(|debt| debt.after).min()
     }
 }
@@ -64,16 +58,12 @@ impl Server {
             return;
         }
         let before = std::mem::replace(&mut self.debts.wanted, wanted);
-        self.debts
-            .debts
-            .retain(|addr, _| self.debts.wanted.iter().any(|w| w.2.contains(addr)));
+        self.debts.debts.retain(|addr, _| self.debts.wanted.iter().any(|w| w.2.contains(addr)));
         for Originals(start, end, addrs) in self.debts.wanted.iter().filter(|w| !before.contains(w))
         {
             let slots = *start..*end;
-            let names: Vec<Text> = slots
-                .flat_map(|slot| self.store.cells(slot))
-                .map(|(key, _)| key.clone())
-                .collect();
+            let names: Vec<Text> =
+                slots.flat_map(|slot| self.store.cells(slot)).map(|(key, _)| key.clone()).collect();
             for addr in addrs {
                 let debt = self.debts.debts.entry(addr.clone()).or_default();
                 debt.names.extend(names.iter().cloned());
@@ -89,23 +79,14 @@ impl Server {
         }
         let creditors: Vec<String> = self.debts.creditors(slot).cloned().collect();
         for addr in creditors {
-            self.debts
-                .debts
-                .entry(addr)
-                .or_default()
-                .names
-                .insert(key.clone());
+            self.debts.debts.entry(addr).or_default().names.insert(key.clone());
         }
         self.pay(now, out);
     }
 
     /// Begins a call to each original server that is owed something, one at a time.
     pub(super) fn pay(&mut self, now: Millis, out: &mut Out) {
-        let ready = self
-            .debts
-            .debts
-            .iter_mut()
-            .filter(|(_, debt)| !debt.busy && debt.after <= now);
+        let ready = self.debts.debts.iter_mut().filter(|(_, debt)| !debt.busy && debt.after <= now);
         let mut calls = Vec::new();
         for (addr, debt) in ready {
             if let Some(key) = debt.names.pop_first() {
@@ -114,9 +95,7 @@ impl Server {
             }
         }
         for (addr, key) in calls {
-            let request = Reply::new()
-                .text("cmd", "setr_request")
-                .raw("key", &key.to_json());
+            let request = Reply::new().text("cmd", "setr_request").raw("key", &key.to_json());
             self.call_original(Purpose::Vote { addr, key }, request, out);
         }
     }
@@ -128,13 +107,7 @@ impl Server {
         let target = Target::Addr(addr.clone());
         let call = self.call_id(purpose);
         let (message, timeout_ms) = (request.finish(), CALL_TIMEOUT_MS);
-        out.push(Output::Call {
-            call,
-            target,
-            message,
-            timeout_ms,
-            keep: false,
-        });
+        out.push(Output::Call { call, target, message, timeout_ms, keep: false });
     }
 
     /// An original server has voted.
@@ -146,13 +119,9 @@ impl Server {
         result: &Result<Vec<u8>, CallError>,
         out: &mut Out,
     ) {
-        let reply = result
-            .as_ref()
-            .ok()
-            .and_then(|reply| Object::parse(reply).ok());
-        let yes = reply
-            .and_then(|reply| reply.text("reply"))
-            .is_some_and(|r| r.as_bytes() == b"ok");
+        let reply = result.as_ref().ok().and_then(|reply| Object::parse(reply).ok());
+        let yes =
+            reply.and_then(|reply| reply.text("reply")).is_some_and(|r| r.as_bytes() == b"ok");
         let value = self.store.get(slot_of(key.as_bytes()), &key).cloned();
         match value.filter(|_| yes) {
             Some(value) => {

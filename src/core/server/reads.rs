@@ -35,11 +35,7 @@ impl Server {
             return self.not_serving(now, slot, revision, Parked::Read(read), out);
         }
         let answer_by = now + super::ANSWER_WITHIN_MS;
-        let pending = PendingRead {
-            to: read.to,
-            key: read.key,
-            answer_by,
-        };
+        let pending = PendingRead { to: read.to, key: read.key, answer_by };
         let primary = self.holds.at_mut(slot).and_then(|hold| hold.primary());
         let Some(primary) = primary else { return };
         primary.next_reads.push(pending);
@@ -65,20 +61,9 @@ impl Server {
         if waiting.is_empty() {
             return self.answer_reads(reads, out);
         }
-        primary.round = Some(Round {
-            number,
-            waiting: waiting.clone(),
-            reads,
-        });
+        primary.round = Some(Round { number, waiting: waiting.clone(), reads });
         for id in waiting {
-            self.send(
-                &id,
-                Body::Confirm {
-                    span,
-                    round: number,
-                },
-                out,
-            );
+            self.send(&id, Body::Confirm { span, round: number }, out);
             self.want_retry();
         }
     }
@@ -99,11 +84,7 @@ impl Server {
         };
         open.waiting.remove(from);
         if open.waiting.is_empty() {
-            let reads = primary
-                .round
-                .take()
-                .map(|open| open.reads)
-                .unwrap_or_default();
+            let reads = primary.round.take().map(|open| open.reads).unwrap_or_default();
             self.answer_reads(reads, out);
             self.open_round(span.0, out);
         }
@@ -127,13 +108,7 @@ impl Server {
                 continue;
             }
             if let Some(primary) = hold.primary() {
-                reads.extend(
-                    primary
-                        .round
-                        .take()
-                        .into_iter()
-                        .flat_map(|round| round.reads),
-                );
+                reads.extend(primary.round.take().into_iter().flat_map(|round| round.reads));
                 reads.append(&mut primary.next_reads);
             }
         }
@@ -152,16 +127,11 @@ impl Server {
         let mut tired = Vec::new();
         let mut again = Vec::new();
         if let Some(round) = &mut primary.round {
-            let (late, rest) = std::mem::take(&mut round.reads)
-                .into_iter()
-                .partition(|r| r.answer_by <= now);
+            let (late, rest) =
+                std::mem::take(&mut round.reads).into_iter().partition(|r| r.answer_by <= now);
             round.reads = rest;
             tired = late;
-            again = round
-                .waiting
-                .iter()
-                .map(|id| (id.clone(), round.number))
-                .collect();
+            again = round.waiting.iter().map(|id| (id.clone(), round.number)).collect();
         }
         for (id, round) in again {
             self.send(&id, Body::Confirm { span, round }, out);

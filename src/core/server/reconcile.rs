@@ -38,9 +38,7 @@ impl Server {
     /// A new primary asks us.
     pub(super) fn tell_holdings(&mut self, from: &NodeId, span: Span, out: &mut Out) {
         let filled = self.store.filled(span.0, span.1);
-        let slots = filled
-            .map(|slot| (slot, self.store.fingerprint(slot)))
-            .collect();
+        let slots = filled.map(|slot| (slot, self.store.fingerprint(slot))).collect();
         self.send(from, Body::Holdings { span, slots }, out);
     }
 
@@ -64,22 +62,14 @@ impl Server {
         if !reconcile.asked.remove(from) {
             return;
         }
-        let filled: BTreeSet<Slot> = store
-            .filled(span.0, span.1)
-            .chain(theirs.keys().copied())
-            .collect();
+        let filled: BTreeSet<Slot> =
+            store.filled(span.0, span.1).chain(theirs.keys().copied()).collect();
         let differs =
             |slot: &Slot| store.fingerprint(*slot) != theirs.get(slot).copied().unwrap_or(0);
         let inside = |slot: &Slot| (span.0..span.1).contains(slot);
         for slot in filled.into_iter().filter(inside).filter(differs) {
-            reconcile
-                .differing
-                .entry(from.clone())
-                .or_default()
-                .insert(slot);
-            reconcile
-                .pulls
-                .insert((from.clone(), slot), Pull::default());
+            reconcile.differing.entry(from.clone()).or_default().insert(slot);
+            reconcile.pulls.insert((from.clone(), slot), Pull::default());
         }
         self.pull(now, self.config.retry_ms, span.0, out);
         self.reconcile_step(now, span.0, out);
@@ -102,14 +92,7 @@ impl Server {
             }
         }
         for (id, slot, after) in due {
-            self.send(
-                &id,
-                Body::Pull {
-                    span: Span(slot, slot + 1, revision),
-                    after,
-                },
-                out,
-            );
+            self.send(&id, Body::Pull { span: Span(slot, slot + 1, revision), after }, out);
             self.want_retry();
         }
     }
@@ -138,22 +121,12 @@ impl Server {
             return;
         };
         let place = (from.clone(), slot);
-        if reconcile
-            .pulls
-            .get(&place)
-            .is_none_or(|pull| pull.after != *after)
-        {
+        if reconcile.pulls.get(&place).is_none_or(|pull| pull.after != *after) {
             return;
         }
         reconcile.pulls.remove(&place);
         if let Some((last, _)) = part.cells.last().filter(|_| !part.last) {
-            reconcile.pulls.insert(
-                place,
-                Pull {
-                    after: Some(last.clone()),
-                    sent_at: None,
-                },
-            );
+            reconcile.pulls.insert(place, Pull { after: Some(last.clone()), sent_at: None });
         }
         for key in self.store.merge(slot, part) {
             self.local.overtake(&key);
@@ -177,17 +150,10 @@ impl Server {
         let Some(pushes) = &reconcile.pushes else {
             // Where one replica differed, another's cell may be new to all others.
             let merged: BTreeSet<Slot> = reconcile.differing.values().flatten().copied().collect();
-            let others: Vec<NodeId> = hold
-                .entry
-                .active
-                .iter()
-                .skip(1)
-                .map(|peer| peer.id().clone())
-                .collect();
-            let pushes: BTreeMap<NodeId, Sync> = others
-                .iter()
-                .map(|id| (id.clone(), Sync::of(revision, merged.clone())))
-                .collect();
+            let others: Vec<NodeId> =
+                hold.entry.active.iter().skip(1).map(|peer| peer.id().clone()).collect();
+            let pushes: BTreeMap<NodeId, Sync> =
+                others.iter().map(|id| (id.clone(), Sync::of(revision, merged.clone()))).collect();
             if let Some(reconcile) = hold.primary().and_then(|p| p.reconcile.as_mut()) {
                 reconcile.pushes = Some(pushes);
             }

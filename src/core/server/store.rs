@@ -36,11 +36,7 @@ struct SlotData {
 
 impl Store {
     pub(super) fn new() -> Self {
-        Store {
-            slots: (0..SLOT_COUNT).map(|_| None).collect(),
-            keys: 0,
-            bytes: 0,
-        }
+        Store { slots: (0..SLOT_COUNT).map(|_| None).collect(), keys: 0, bytes: 0 }
     }
 
     /// Holds a value unless a newer one is held; true where it was taken.
@@ -72,11 +68,7 @@ impl Store {
         }
         data.recent.push_back((id, version));
         while data.recent.len() > REQUESTS_REMEMBERED {
-            let oldest = data
-                .recent
-                .iter()
-                .enumerate()
-                .min_by_key(|(_, (_, version))| *version);
+            let oldest = data.recent.iter().enumerate().min_by_key(|(_, (_, version))| *version);
             let oldest = oldest.map_or(0, |(index, _)| index);
             if let Some((_, version)) = data.recent.remove(oldest) {
                 data.forgotten = data.forgotten.max(version);
@@ -92,8 +84,7 @@ impl Store {
 
     /// The highest version of a request that may have been executed and is not remembered.
     pub(super) fn forgotten(&self, slot: Slot) -> Version {
-        self.slot(slot)
-            .map_or(Version::default(), |data| data.forgotten)
+        self.slot(slot).map_or(Version::default(), |data| data.forgotten)
     }
 
     /// The value held under a name.
@@ -113,10 +104,7 @@ impl Store {
 
     /// A slot's content from behind `after` on, as much as goes into one part.
     pub(super) fn part(&self, slot: Slot, after: Option<&Text>) -> Part {
-        let mut part = Part {
-            last: true,
-            ..Part::default()
-        };
+        let mut part = Part { last: true, ..Part::default() };
         let Some(data) = self.slot(slot) else {
             return part;
         };
@@ -171,25 +159,17 @@ impl Store {
 
     /// All names, slot by slot.
     pub(super) fn names(&self) -> impl Iterator<Item = &Text> {
-        self.slots
-            .iter()
-            .flatten()
-            .flat_map(|data| data.cells.keys())
+        self.slots.iter().flatten().flat_map(|data| data.cells.keys())
     }
 
     /// The names and values of a slot.
     pub(super) fn cells(&self, slot: Slot) -> impl Iterator<Item = (&Text, &Cell)> {
-        self.slot(slot)
-            .into_iter()
-            .flat_map(|data| data.cells.iter())
+        self.slot(slot).into_iter().flat_map(|data| data.cells.iter())
     }
 
     /// How many names `start..end` holds.
     pub(super) fn keys_within(&self, start: Slot, end: Slot) -> usize {
-        (start..end)
-            .filter_map(|slot| self.slot(slot))
-            .map(|data| data.cells.len())
-            .sum()
+        (start..end).filter_map(|slot| self.slot(slot)).map(|data| data.cells.len()).sum()
     }
 
     /// How many names are held.

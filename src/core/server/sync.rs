@@ -46,11 +46,7 @@ pub(super) struct Flight {
 impl Sync {
     /// A transfer of these slots.
     pub(super) fn of(since: Revision, todo: BTreeSet<Slot>) -> Self {
-        Sync {
-            since,
-            todo,
-            ..Sync::default()
-        }
+        Sync { since, todo, ..Sync::default() }
     }
 
     /// Whether slots are missing or something is not acknowledged.
@@ -71,8 +67,7 @@ impl Sync {
 
     /// A new revision has begun: what is on its way will be refused, so it starts again.
     pub(super) fn restart_flight(&mut self) {
-        self.todo
-            .extend(std::mem::take(&mut self.flight).into_keys());
+        self.todo.extend(std::mem::take(&mut self.flight).into_keys());
         self.reported = false;
     }
 }
@@ -93,9 +88,7 @@ impl Server {
             return;
         }
         primary.syncs.retain(|id, sync| {
-            joining
-                .iter()
-                .any(|joiner| joiner.id() == id && joiner.since() == sync.since)
+            joining.iter().any(|joiner| joiner.id() == id && joiner.since() == sync.since)
         });
         for sync in primary.syncs.values_mut() {
             sync.restart_flight();
@@ -103,9 +96,7 @@ impl Server {
         for joiner in &joining {
             if !primary.syncs.contains_key(joiner.id()) {
                 let todo = self.store.filled(start, end).collect();
-                primary
-                    .syncs
-                    .insert(joiner.id().clone(), Sync::of(joiner.since(), todo));
+                primary.syncs.insert(joiner.id().clone(), Sync::of(joiner.since(), todo));
             }
         }
         let ids: Vec<NodeId> = joining.iter().map(|joiner| joiner.id().clone()).collect();
@@ -125,10 +116,7 @@ impl Server {
         };
         let span = hold.span();
         let entry = hold.entry.clone();
-        let begun = hold
-            .primary()
-            .and_then(|p| p.syncs.get(id))
-            .is_none_or(|sync| sync.begun);
+        let begun = hold.primary().and_then(|p| p.syncs.get(id)).is_none_or(|sync| sync.begun);
         if !begun {
             self.send(id, Body::Teach(vec![entry]), out);
             self.send(id, Body::Confirm { span, round: 0 }, out);
@@ -165,18 +153,9 @@ impl Server {
         out: &mut Out,
     ) {
         let part = self.store.part(span.0, after.as_ref());
-        let next = part
-            .cells
-            .last()
-            .filter(|_| !part.last)
-            .map(|(key, _)| key.clone());
+        let next = part.cells.last().filter(|_| !part.last).map(|(key, _)| key.clone());
         let number = self.next_number();
-        let flight = Flight {
-            number,
-            after,
-            next,
-            sent_at: now,
-        };
+        let flight = Flight { number, after, next, sent_at: now };
         let primary = self.holds.at_mut(span.0).and_then(|hold| hold.primary());
         if let Some(sync) = primary.and_then(|primary| transfer(primary, id)) {
             sync.flight.insert(span.0, flight);
@@ -227,11 +206,7 @@ impl Server {
         let Some(sync) = hold.primary().and_then(|primary| transfer(primary, from)) else {
             return;
         };
-        if sync
-            .flight
-            .get(&slot)
-            .is_none_or(|flight| flight.number != number)
-        {
+        if sync.flight.get(&slot).is_none_or(|flight| flight.number != number) {
             return;
         }
         sync.begun = true;
@@ -249,10 +224,7 @@ impl Server {
         let Some(hold) = self.holds.at_mut(span.0) else {
             return;
         };
-        if let Some(sync) = hold
-            .primary()
-            .and_then(|primary| primary.syncs.get_mut(from))
-        {
+        if let Some(sync) = hold.primary().and_then(|primary| primary.syncs.get_mut(from)) {
             sync.begun = true;
         }
         self.check_synced(span.0, out);
@@ -306,10 +278,7 @@ impl Server {
         let Some(primary) = hold.primary() else {
             return;
         };
-        let pushes = primary
-            .reconcile
-            .as_ref()
-            .and_then(|reconcile| reconcile.pushes.as_ref());
+        let pushes = primary.reconcile.as_ref().and_then(|reconcile| reconcile.pushes.as_ref());
         let transfers = primary.syncs.iter().chain(pushes.into_iter().flatten());
         let mut late = Vec::new();
         let mut ids = Vec::new();
@@ -339,10 +308,7 @@ impl Server {
     ) {
         if !self.config.quiet {
             let (key, value) = (key.clone(), value.clone());
-            out.push(crate::core::machine::Output::Note(Note::Setting {
-                key,
-                value,
-            }));
+            out.push(crate::core::machine::Output::Note(Note::Setting { key, value }));
         }
     }
 }

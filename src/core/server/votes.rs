@@ -70,40 +70,37 @@ impl Votes {
             if *count == 0 {
                 vote.refused.remove(owner);
             }
-        } else if vote
-            .owner
-            .as_ref()
-            .is_some_and(|(holder, _)| holder == owner)
-        {
+        } else if vote.owner.as_ref().is_some_and(|(holder, _)| holder == owner) {
             vote.owner = None;
         }
         self.tidy(key);
     }
 
-    /// Whether a write of `key` by `owner` (`None`: one of our own clients) has to wait for
-    /// another client's transaction.
-    pub(super) fn blocks(&mut self, now: Millis, key: &Text, owner: Option<&str>) -> bool {
+    /// Whether a vote stands in the way of a write that no vote backs.
+    pub(super) fn blocks(&mut self, now: Millis, key: &Text) -> bool {
         let Some(vote) = self.votes.get_mut(key) else {
             return false;
         };
         vote.expire(now);
-        let holder = vote
-            .owner
-            .as_ref()
-            .filter(|_| vote.is_open())
-            .map(|(holder, _)| holder.as_str());
-        let blocked = holder.is_some_and(|holder| owner != Some(holder));
+        let blocked = vote.is_open();
         self.tidy(key);
         blocked
     }
 
-    /// A write of `key` by `owner` is held here: its transaction has had its effect.
-    pub(super) fn written(&mut self, key: &Text, owner: Option<&str>, value: &Json) {
+    /// Whether the client at `owner` has a vote that was not used.
+    pub(super) fn backs(&mut self, now: Millis, key: &Text, owner: &str) -> bool {
         let Some(vote) = self.votes.get_mut(key) else {
-            return;
+            return false;
         };
-        let holder = vote.owner.as_ref().map(|(holder, _)| holder.as_str());
-        if holder.is_some() && holder == owner {
+        vote.expire(now);
+        vote.is_open() && vote.owner.as_ref().is_some_and(|(holder, _)| holder == owner)
+    }
+
+    /// A write of `key` is held here that an original client's votes back: its transaction has
+    /// had its effect. Votes exclude each other at each server and a client writes only with all
+    /// three, so a vote that stands here is this client's, by whatever address it is known here.
+    pub(super) fn written(&mut self, key: &Text, value: &Json) {
+        if let Some(vote) = self.votes.get_mut(key).filter(|vote| vote.owner.is_some()) {
             vote.written = Some(value.clone());
         }
     }
@@ -114,10 +111,7 @@ impl Votes {
             return false;
         };
         vote.expire(now);
-        let own = vote
-            .owner
-            .as_ref()
-            .is_some_and(|(holder, _)| holder == owner);
+        let own = vote.owner.as_ref().is_some_and(|(holder, _)| holder == owner);
         let done = own && vote.written.as_ref() == Some(value);
         if done {
             vote.owner = None;
@@ -132,11 +126,7 @@ impl Votes {
         let Some(vote) = self.votes.get_mut(key) else {
             return;
         };
-        if vote
-            .owner
-            .as_ref()
-            .is_some_and(|(holder, _)| holder == owner)
-        {
+        if vote.owner.as_ref().is_some_and(|(holder, _)| holder == owner) {
             vote.owner = None;
             vote.written = None;
         }

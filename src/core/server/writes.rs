@@ -26,9 +26,9 @@ pub(super) struct WriteExtension {
     /// that may have happened.
     #[serde(default)]
     pub(super) first: Option<Revision>,
-    /// The original client on whose behalf a server writes.
+    /// Whether the votes of an original client back the write.
     #[serde(default)]
-    pub(super) owner: Option<String>,
+    pub(super) voted: bool,
 }
 
 /// A client's wish to write.
@@ -47,7 +47,7 @@ pub(super) struct PendingWrite {
     key: Text,
     cell: Cell,
     id: RequestId,
-    owner: Option<String>,
+    voted: bool,
     /// Who waits for the answer; a retry of the same request joins.
     replies: Vec<ReplyTo>,
     /// Who must hold it before it is acknowledged. Empty: it is, and cells have it.
@@ -70,9 +70,7 @@ pub(super) struct Writes {
 impl Writes {
     /// Whether a write of this name waits to be acknowledged.
     pub(super) fn has(&self, slot: Slot, key: &Text) -> bool {
-        self.pending
-            .values()
-            .any(|w| w.slot == slot && !w.needed.is_empty() && w.key == *key)
+        self.pending.values().any(|w| w.slot == slot && !w.needed.is_empty() && w.key == *key)
     }
 
     /// How many there are.
@@ -82,20 +80,13 @@ impl Writes {
 
     /// Whether a joiner lacks a write to `start..end` that was acknowledged to a client.
     pub(super) fn trails(&self, start: Slot, end: Slot, id: &NodeId) -> bool {
-        let mut within = self
-            .pending
-            .values()
-            .filter(|w| (start..end).contains(&w.slot));
+        let mut within = self.pending.values().filter(|w| (start..end).contains(&w.slot));
         within.any(|w| w.needed.is_empty() && w.trailing.contains(id))
     }
 
     /// From now on a joiner is needed by the writes to `start..end` that were not acknowledged.
     pub(super) fn need(&mut self, start: Slot, end: Slot, id: &NodeId) {
-        for write in self
-            .pending
-            .values_mut()
-            .filter(|w| (start..end).contains(&w.slot))
-        {
+        for write in self.pending.values_mut().filter(|w| (start..end).contains(&w.slot)) {
             if !write.needed.is_empty() && write.trailing.remove(id) {
                 write.needed.insert(id.clone());
             }
@@ -104,10 +95,7 @@ impl Writes {
 
     /// The numbers of the writes to `start..end`.
     fn within(&self, start: Slot, end: Slot) -> Vec<u64> {
-        let within = self
-            .pending
-            .iter()
-            .filter(|(_, w)| (start..end).contains(&w.slot));
+        let within = self.pending.iter().filter(|(_, w)| (start..end).contains(&w.slot));
         within.map(|(number, _)| *number).collect()
     }
 }
@@ -120,15 +108,8 @@ impl Server {
         if !self.serves(slot) {
             return self.not_serving(now, slot, revision, Parked::Write(write), out);
         }
-        let id = RequestId {
-            client: write.said.client,
-            number: write.said.number,
-        };
-        let same = self
-            .writes
-            .pending
-            .values_mut()
-            .find(|w| w.id == id && !w.needed.is_empty());
+        let id = RequestId { client: write.said.client, number: write.said.number };
+        let same = self.writes.pending.values_mut().find(|w| w.id == id && !w.needed.is_empty());
         if let Some(pending) = same {
             pending.replies.push(write.to);
             return;
@@ -136,18 +117,11 @@ impl Server {
         if self.store.recalls(slot, id) {
             return self.reply_written(write.to, slot, out);
         }
-        if write
-            .said
-            .first
-            .is_some_and(|first| first <= self.store.forgotten(slot).revision)
-        {
+        if write.said.first.is_some_and(|first| first <= self.store.forgotten(slot).revision) {
             let why = "the request may have been executed, and is no longer remembered";
             return self.reply_unknown(write.to, why, out);
         }
-        if self
-            .votes
-            .blocks(now, &write.key, write.said.owner.as_deref())
-        {
+        if !write.said.voted && self.votes.blocks(now, &write.key) {
             let reply = Reply::status("no").text("reason", "busy");
             return self.reply(write.to, reply, Then::Keep, out);
         }
@@ -163,22 +137,14 @@ impl Server {
         let revision = hold.entry.revision;
         let number = self.next_number();
         // One counter for all slots: higher for later writes, which is all that a slot needs.
-        let version = Version {
-            revision,
-            sequence: number,
-        };
-        let Write {
-            to,
-            key,
-            value,
-            said,
-        } = write;
+        let version = Version { revision, sequence: number };
+        let Write { to, key, value, said } = write;
         let pending = PendingWrite {
             slot,
             key,
             cell: Cell { version, value },
             id,
-            owner: said.owner,
+            voted: said.voted,
             replies: vec![to],
             needed,
             trailing,
@@ -203,7 +169,7 @@ impl Server {
             key: write.key.clone(),
             cell: write.cell.clone(),
             id: write.id,
-            owner: write.owner.clone(),
+            voted: write.voted,
         };
         let to: Vec<NodeId> = write.needed.union(&write.trailing).cloned().collect();
         for id in to {
@@ -222,7 +188,7 @@ impl Server {
         key: &Text,
         cell: &Cell,
         id: RequestId,
-        owner: Option<&str>,
+        voted: bool,
         out: &mut Out,
     ) {
         let slot = span.0;
@@ -231,15 +197,10 @@ impl Server {
             self.note_setting(key, &cell.value, out);
         }
         self.store.remember(slot, id, cell.version);
-        self.votes.written(key, owner, &cell.value);
-        self.send(
-            from,
-            Body::Prepared {
-                revision: span.2,
-                number,
-            },
-            out,
-        );
+        if voted {
+            self.votes.written(key, &cell.value);
+        }
+        self.send(from, Body::Prepared { revision: span.2, number }, out);
     }
 
     /// A replica or joiner holds a write.
@@ -281,13 +242,15 @@ impl Server {
         }
         let (slot, id, key, cell) = (write.slot, write.id, write.key.clone(), write.cell.clone());
         let replies = std::mem::take(&mut write.replies);
-        let owner = write.owner.clone();
+        let voted = write.voted;
         if self.store.apply(slot, &key, &cell) {
             self.local.overtake(&key);
             self.note_setting(&key, &cell.value, out);
         }
         self.store.remember(slot, id, cell.version);
-        self.votes.written(&key, owner.as_deref(), &cell.value);
+        if voted {
+            self.votes.written(&key, &cell.value);
+        }
         for to in replies {
             self.reply_written(to, slot, out);
         }
@@ -342,8 +305,7 @@ impl Server {
             if self.store.apply(write.slot, &write.key, &write.cell) {
                 self.local.overtake(&write.key);
             }
-            self.store
-                .remember(write.slot, write.id, write.cell.version);
+            self.store.remember(write.slot, write.id, write.cell.version);
             for to in write.replies {
                 self.reply_unknown(to, "another server took over", out);
             }
@@ -363,12 +325,7 @@ impl Server {
             self.send_prepares(now, number, out);
         }
         let mut tired = Vec::new();
-        for write in self
-            .writes
-            .pending
-            .values_mut()
-            .filter(|write| write.answer_by <= now)
-        {
+        for write in self.writes.pending.values_mut().filter(|write| write.answer_by <= now) {
             tired.append(&mut write.replies);
         }
         for to in tired {
@@ -386,20 +343,11 @@ impl Server {
     }
 
     fn reply_unknown(&mut self, to: ReplyTo, why: &str, out: &mut Out) {
-        self.reply(
-            to,
-            Reply::status("unknown").text("reason", why),
-            Then::Keep,
-            out,
-        );
+        self.reply(to, Reply::status("unknown").text("reason", why), Then::Keep, out);
     }
 
     /// Answers a frame.
     pub(super) fn reply(&mut self, to: ReplyTo, reply: Reply, then: Then, out: &mut Out) {
-        out.push(Output::Reply {
-            to,
-            message: reply.finish(),
-            then,
-        });
+        out.push(Output::Reply { to, message: reply.finish(), then });
     }
 }

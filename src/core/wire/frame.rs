@@ -48,10 +48,7 @@ pub fn decode(buffer: &[u8], frame_bytes_max: usize) -> Result<Option<usize>, Fr
     }
     let length = length as usize;
     if length > frame_bytes_max {
-        return Err(FrameError::TooLong {
-            length,
-            limit: frame_bytes_max,
-        });
+        return Err(FrameError::TooLong { length, limit: frame_bytes_max });
     }
     let end = HEADER_BYTES + length;
     Ok((buffer.len() >= end).then_some(end))

@@ -62,11 +62,7 @@ impl Json {
         let mut out = String::with_capacity(raw.len() * 2);
         for char in raw.chars() {
             // Only a string holds characters beyond ASCII, and there an escape means the same.
-            if char.is_ascii() {
-                out.push(char)
-            } else {
-                push_escaped(&mut out, char as u32)
-            }
+            if char.is_ascii() { out.push(char) } else { push_escaped(&mut out, char as u32) }
         }
         Json(out.into())
     }
@@ -140,11 +136,7 @@ impl<'a> Object<'a> {
 
     /// The field's value as it was written (it may hold UTF-8).
     pub fn raw(&self, name: &str) -> Option<&'a str> {
-        let found = self
-            .fields
-            .iter()
-            .rev()
-            .find(|(field, _)| field.as_bytes() == name.as_bytes());
+        let found = self.fields.iter().rev().find(|(field, _)| field.as_bytes() == name.as_bytes());
         found.map(|(_, value)| *value)
     }
 
@@ -217,9 +209,7 @@ fn decode_escape(bytes: &[u8]) -> Option<(u32, usize)> {
 }
 
 fn hex4(digits: &[u8]) -> Option<u32> {
-    digits.iter().try_fold(0, |code, digit| {
-        Some(code << 4 | (*digit as char).to_digit(16)?)
-    })
+    digits.iter().try_fold(0, |code, digit| Some(code << 4 | (*digit as char).to_digit(16)?))
 }
 
 /// Walks over JSON text without building anything; depth is kept on the heap, so no input can
@@ -258,11 +248,7 @@ impl<'a> Scanner<'a> {
 
     fn end(&mut self) -> Result<(), JsonError> {
         self.space();
-        if self.at == self.text.len() {
-            Ok(())
-        } else {
-            self.broken()
-        }
+        if self.at == self.text.len() { Ok(()) } else { self.broken() }
     }
 
     /// One object, its values skipped over.
@@ -444,10 +430,6 @@ impl<'a> Scanner<'a> {
         while matches!(self.peek(), Some(b'0'..=b'9')) {
             self.at += 1;
         }
-        if self.at == start {
-            self.broken()
-        } else {
-            Ok(())
-        }
+        if self.at == start { self.broken() } else { Ok(()) }
     }
 }

@@ -88,8 +88,8 @@ pub enum Body {
         cell: Cell,
         /// The client's name for the write.
         id: RequestId,
-        /// The original client whose two-phase commit this is.
-        owner: Option<String>,
+        /// Whether the votes of an original client back the write.
+        voted: bool,
     },
     /// The write is held.
     Prepared {

@@ -41,10 +41,7 @@ pub struct Request<'a> {
 
 /// What a request asks for; the original's commands first, then ours.
 #[derive(Debug, Clone)]
-#[expect(
-    missing_docs,
-    reason = "the fields are the message's own, see docs/protocol.md"
-)]
+#[expect(missing_docs, reason = "the fields are the message's own, see docs/protocol.md")]
 pub enum Command<'a> {
     /// Store on this server alone.
     Set { key: Text, value: Json },
@@ -63,11 +60,7 @@ pub enum Command<'a> {
     /// Nothing; the original uses it inside a program, and answers it.
     Timeout,
     /// A server renews its lease.
-    Heartbeat {
-        port: u16,
-        requestor: Json,
-        extension: Option<&'a str>,
-    },
+    Heartbeat { port: u16, requestor: Json, extension: Option<&'a str> },
     /// The servers of the view; with the extension the assignment too.
     QueryServers,
     /// Take a lock, or queue for it.
@@ -75,11 +68,7 @@ pub enum Command<'a> {
     /// Release a lock, or leave its queue.
     LockRelease { lock: Json, requestor: Json },
     /// Ours: write to all replicas, through the primary.
-    Write {
-        key: Text,
-        value: Json,
-        extension: &'a str,
-    },
+    Write { key: Text, value: Json, extension: &'a str },
     /// Ours: read at the primary, confirmed.
     Read { key: Text, extension: &'a str },
     /// Ours: the leader tells a server its ranges.
@@ -103,9 +92,7 @@ impl<'a> Request<'a> {
     pub fn parse(message: &'a [u8]) -> Result<Request<'a>, RequestError> {
         let object = Object::parse(message)?;
         let name = object.text("cmd").ok_or(RequestError::NoCommand)?;
-        let extended = object
-            .raw("dht")
-            .is_some_and(|raw| raw != "null" && raw != "false");
+        let extended = object.raw("dht").is_some_and(|raw| raw != "null" && raw != "false");
         let command = Command::parse(&name, &object)?;
         Ok(Request { command, extended })
     }
@@ -121,47 +108,30 @@ impl<'a> Command<'a> {
         let requestor = |command| object.json("requestor").ok_or(field(command, "requestor"));
         let needs = |command| extension.ok_or(field(command, "dht"));
         Ok(match name.as_str().unwrap_or_default() {
-            "set" => Command::Set {
-                key: key("set")?,
-                value: value("set")?,
-            },
+            "set" => Command::Set { key: key("set")?, value: value("set")? },
             "get" => Command::Get { key: key("get")? },
             "query_all_keys" => Command::QueryAllKeys,
             "print" => {
                 let words = object.array("text").ok_or(field("print", "text"))?;
                 Command::Print { words }
             }
-            "setr_request" => Command::SetrRequest {
-                key: key("setr_request")?,
-            },
-            "setr" => Command::Setr {
-                key: key("setr")?,
-                value: value("setr")?,
-            },
-            "setr_deny" => Command::SetrDeny {
-                key: key("setr_deny")?,
-            },
+            "setr_request" => Command::SetrRequest { key: key("setr_request")? },
+            "setr" => Command::Setr { key: key("setr")?, value: value("setr")? },
+            "setr_deny" => Command::SetrDeny { key: key("setr_deny")? },
             "timeout" => Command::Timeout,
             "heartbeat" => {
-                let port = object
-                    .number("port")
-                    .and_then(|port| u16::try_from(port).ok());
+                let port = object.number("port").and_then(|port| u16::try_from(port).ok());
                 let port = port.ok_or(field("heartbeat", "port"))?;
                 let requestor = requestor("heartbeat")?;
                 if requestor.scalar_str().is_none() {
                     return Err(field("heartbeat", "requestor"));
                 }
-                Command::Heartbeat {
-                    port,
-                    requestor,
-                    extension,
-                }
+                Command::Heartbeat { port, requestor, extension }
             }
             "query_servers" => Command::QueryServers,
-            "lock_get" => Command::LockGet {
-                lock: lock("lock_get")?,
-                requestor: requestor("lock_get")?,
-            },
+            "lock_get" => {
+                Command::LockGet { lock: lock("lock_get")?, requestor: requestor("lock_get")? }
+            }
             "lock_release" => Command::LockRelease {
                 lock: lock("lock_release")?,
                 requestor: requestor("lock_release")?,
@@ -171,16 +141,9 @@ impl<'a> Command<'a> {
                 value: value("dht_write")?,
                 extension: needs("dht_write")?,
             },
-            "dht_read" => Command::Read {
-                key: key("dht_read")?,
-                extension: needs("dht_read")?,
-            },
-            "dht_assign" => Command::Assign {
-                extension: needs("dht_assign")?,
-            },
-            "dht_report" => Command::Report {
-                extension: needs("dht_report")?,
-            },
+            "dht_read" => Command::Read { key: key("dht_read")?, extension: needs("dht_read")? },
+            "dht_assign" => Command::Assign { extension: needs("dht_assign")? },
+            "dht_report" => Command::Report { extension: needs("dht_report")? },
             "dht_hello" => Command::Hello,
             "dht_stats" => Command::Stats,
             _ => return Err(RequestError::UnknownCommand(name.clone())),

@@ -122,9 +122,7 @@ impl Iterator for Units<'_> {
             _ => (4, u32::from(first & 0x07)),
         };
         let len = len.min(self.0.len());
-        let code = self.0[1..len]
-            .iter()
-            .fold(lead, |code, b| code << 6 | u32::from(b & 0x3f));
+        let code = self.0[1..len].iter().fold(lead, |code, b| code << 6 | u32::from(b & 0x3f));
         self.0 = &self.0[len..];
         Some(code)
     }

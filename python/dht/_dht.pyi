@@ -1,0 +1,269 @@
+"""The native module: the ring's arithmetic, running nodes, and the blocking client.
+
+Every JSON text is a `str` of ASCII characters. Calls that wait release the GIL and give Ctrl-C a
+chance every 50 ms; objects may be used from several threads at once.
+"""
+
+from typing import Final, final
+
+__all__ = [
+    "Busy",
+    "Client",
+    "DhtError",
+    "MessageTooLarge",
+    "NoServers",
+    "NoViewLeader",
+    "Node",
+    "NotDone",
+    "OutcomeUnknown",
+    "WrongEpoch",
+    "__version__",
+    "build_profile",
+    "hash_key",
+    "ring_replicas",
+]
+
+__version__: Final[str]
+build_profile: Final[str]
+
+class DhtError(Exception):
+    """Something that the ring could not do; the base of the errors of this module."""
+
+class NoViewLeader(DhtError):
+    """It did not happen: no view leader answered."""
+
+class NoServers(DhtError):
+    """It did not happen: the view has no server."""
+
+class Busy(DhtError):
+    """It did not happen: another client is writing this name."""
+
+class WrongEpoch(DhtError):
+    """It did not happen: a server voted in another epoch."""
+
+class NotDone(DhtError):
+    """It did not happen: nobody could serve it in time. Safe to try again."""
+
+class MessageTooLarge(DhtError):
+    """It did not happen: the message is longer than a limit allows."""
+
+class OutcomeUnknown(DhtError):
+    """It may have happened: no answer came in time. Read the name before writing it again."""
+
+def hash_key(name: str) -> int:
+    """Return the ring position of a name.
+
+    Args:
+        name: Any string, lone surrogates included.
+
+    Returns:
+        The slot, from 0 to 9999.
+
+    Example:
+        >>> hash_key("apple")
+        6784
+    """
+
+def ring_replicas(servers: list[tuple[str, int]], slot: int) -> list[str]:
+    """Return the servers that hold a slot.
+
+    Args:
+        servers: Address and ring position of every server, in any order.
+        slot: From 0 to 9999.
+
+    Returns:
+        The addresses of the slot's three servers, primary first; of all where there are fewer.
+
+    Raises:
+        ValueError: A position or the slot is out of range.
+
+    Example:
+        >>> ring_replicas([("a:1", 10), ("b:1", 20), ("c:1", 30), ("d:1", 40)], 25)
+        ['b:1', 'c:1', 'd:1']
+    """
+
+@final
+class Node:
+    """A running view leader or server on a thread of its own."""
+
+    @staticmethod
+    def viewleader(
+        *,
+        bind: str = ...,
+        port: int = 0,
+        advertise: str | None = None,
+        lease_ms: int = 30000,
+        give_up_after_ms: int | None = None,
+        message_bytes_max: int = ...,
+        quiet: bool = False,
+    ) -> Node:
+        """Start a view leader.
+
+        Args:
+            bind: The local address to listen on; empty, the default, for all interfaces.
+            port: The port; 0 takes any free one.
+            advertise: The host by which others reach servers on the leader's own host.
+            lease_ms: How long a server is believed alive after its last heartbeat, in ms.
+            give_up_after_ms: After how many ms a range whose holders stay silent starts again
+                empty; `None` for never.
+            message_bytes_max: The longest message that is accepted or sent, in bytes; 16 MiB by
+                default.
+            quiet: Whether notes about single requests are left out.
+
+        Returns:
+            The node, listening.
+
+        Raises:
+            OSError: The port cannot be bound.
+        """
+
+    @staticmethod
+    def server(
+        *,
+        viewleader: str = ...,
+        bind: str = ...,
+        port: int = 0,
+        advertise: str | None = None,
+        heartbeat_ms: int = 10000,
+        message_bytes_max: int = ...,
+        quiet: bool = False,
+    ) -> Node:
+        """Start a storage server.
+
+        Args:
+            viewleader: `HOST`, whose ports 39000 to 39009 are tried in order, or `HOST:PORT`;
+                `localhost` by default.
+            bind: The local address to listen on; empty, the default, for all interfaces.
+            port: The port; 0 takes any free one.
+            advertise: The `HOST` or `HOST:PORT` by which others reach this server.
+            heartbeat_ms: How often the lease is renewed, in ms.
+            message_bytes_max: The longest message that is accepted or sent, in bytes; 16 MiB by
+                default.
+            quiet: Whether notes about single requests are left out.
+
+        Returns:
+            The node, listening.
+
+        Raises:
+            OSError: The port cannot be bound.
+        """
+
+    @property
+    def port(self) -> int:
+        """The port that the node listens on."""
+
+    @property
+    def address(self) -> str:
+        """`HOST:PORT` by which this machine reaches the node."""
+
+    def notes(self, timeout_ms: int) -> list[tuple[str, str]] | None:
+        """Wait for facts that a person may want to know.
+
+        Args:
+            timeout_ms: How long to wait for the first one, in ms.
+
+        Returns:
+            Pairs of a kind and a JSON object, oldest first; empty where the time has passed;
+            `None` once the node has stopped and every note was taken.
+
+        Raises:
+            RuntimeError: The node's thread has failed.
+        """
+
+    def stop(self) -> None:
+        """Stop the node and wait for its thread. Stopping again does nothing."""
+
+@final
+class Client:
+    """Speaks to a ring, and waits for the answers."""
+
+    def __new__(
+        cls,
+        viewleader: str = ...,
+        server: str = ...,
+        timeout_ms: int = 5000,
+        message_bytes_max: int = ...,
+    ) -> Client:
+        """Create a client; nothing is sent yet.
+
+        Args:
+            viewleader: `HOST`, whose ports 39000 to 39009 are tried in order, or `HOST:PORT`;
+                `localhost` by default.
+            server: `HOST`, whose ports 38000 to 38009 are tried in order, or `HOST:PORT`;
+                `localhost` by default.
+            timeout_ms: How long one call may take, in ms.
+            message_bytes_max: The longest message that is accepted or sent, in bytes; 16 MiB by
+                default.
+        """
+
+    def call_server(self, request: str) -> str:
+        """Send a request to the server and wait for the reply.
+
+        Args:
+            request: A JSON object.
+
+        Returns:
+            The reply, a JSON object; `{"error": "can't connect to HOST"}` where none came.
+
+        Raises:
+            ConnectionError: Nobody can be reached.
+            MessageTooLarge: The message is longer than a limit allows.
+        """
+
+    def call_viewleader(self, request: str) -> str:
+        """Send a request to the view leader and wait for the reply.
+
+        Args:
+            request: A JSON object.
+
+        Returns:
+            The reply, a JSON object; `{"error": "can't connect to HOST"}` where none came.
+
+        Raises:
+            ConnectionError: Nobody can be reached.
+            MessageTooLarge: The message is longer than a limit allows.
+        """
+
+    def setr(self, key: str, value: str) -> list[str]:
+        """Store a value on the three servers of a name.
+
+        Args:
+            key: A JSON string.
+            value: Any JSON value.
+
+        Returns:
+            The addresses of the servers that hold it now, primary first.
+
+        Raises:
+            NoViewLeader: It did not happen.
+            NoServers: It did not happen.
+            Busy: It did not happen.
+            WrongEpoch: It did not happen.
+            NotDone: It did not happen.
+            MessageTooLarge: It did not happen.
+            OutcomeUnknown: It may have happened.
+
+        Example:
+            >>> client.setr('"apple"', '{"colour": "red"}')
+            ['127.0.0.1:38001', '127.0.0.1:38000', '127.0.0.1:38002']
+        """
+
+    def getr(self, key: str) -> str | None:
+        """Read the last acknowledged value of a name.
+
+        Args:
+            key: A JSON string.
+
+        Returns:
+            The value as JSON; `None` where the name has none.
+
+        Raises:
+            NoViewLeader: No view leader answered.
+            NoServers: The view has no server.
+            NotDone: Nobody could serve it in time.
+            MessageTooLarge: The message is longer than a limit allows.
+            OutcomeUnknown: No answer came in time.
+        """
+
+    def close(self) -> None:
+        """Close the connections. Closing again does nothing."""

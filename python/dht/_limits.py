@@ -1,0 +1,15 @@
+"""The limit on messages, as every part of the package understands it."""
+
+import os
+
+MESSAGE_BYTES_MAX = 16 * 1024 * 1024
+"""The longest message that is sent or accepted, unless an option says else."""
+
+
+def message_bytes_max() -> int:
+    """Return the limit in force for programs that take no options, in bytes."""
+    try:
+        limit = int(os.environ.get("DHT_MAX_MESSAGE_SIZE", ""))
+    except ValueError:
+        return MESSAGE_BYTES_MAX
+    return limit if limit > 0 else MESSAGE_BYTES_MAX

@@ -1,0 +1,1 @@
+"""The commands `viewleader.py`, `server.py` and `client.py`."""

@@ -1,0 +1,79 @@
+"""The lines that view leaders and servers print, made of the notes that their machines give.
+
+Standard output holds what the original printed, word for word. What the original had no words for
+goes to standard error.
+"""
+
+from collections.abc import Iterable
+from typing import Any, NamedTuple
+
+from dht._json import loads
+from dht.pyrepr import bare
+
+_OUT = {
+    "setting": "Setting key {key} to {value} in local store",
+    "querying": "Querying stored value of {key}",
+    "not_found": "Stored value of key {key} not found",
+    "all_keys": "Returning all keys",
+    "printing": "Printing {words}",
+    "heartbeat_failed": "Can't update lease: {why}",
+    "lease_refused": "Can't renew lease: {status}",
+    "rebalancing": "Rebalancing...",
+    "rebalancing_complete": "Rebalancing complete",
+}
+
+_ERR = {
+    "renamed": "Lease expired; joining again as {requestor}",
+    "waiting": "WAITING: {slots} slots wait for one of {holders}; start one of them again",
+    "lost": "DATA LOST: {slots} slots start again empty; all that held them are gone: {holders}",
+    "recovering": "Restarted; learning from the servers what they hold",
+}
+
+_ERR_UNLESS_QUIET = {
+    "joined": "Server {addr} joined at position {position}, epoch {epoch}",
+    "failed": "Server {addr} left: {why}, epoch {epoch}",
+    "bad_frame": "Refused a message from {peer_ip}: {why}",
+}
+
+
+class Lines(NamedTuple):
+    """The lines of a batch of notes."""
+
+    out: list[str]
+    err: list[str]
+
+
+def lines(notes: Iterable[tuple[str, str]], *, py2: bool, quiet: bool) -> Lines:
+    """Return what to print for a batch of notes.
+
+    Args:
+        notes: Pairs of a kind and a JSON object, as the native module gives them.
+        py2: Whether values are printed in Python 2's form.
+        quiet: Whether to leave out servers that come and go; single requests make no notes then.
+    """
+    result = Lines([], [])
+    for kind, text in notes:
+        if kind in _OUT:
+            result.out.append(_filled(_OUT[kind], text, py2))
+        elif kind in _ERR:
+            result.err.append(_filled(_ERR[kind], text, py2))
+        elif not quiet:
+            template = _ERR_UNLESS_QUIET.get(kind)
+            result.err.append(_filled(template, text, py2) if template else f"{kind} {text}")
+    return result
+
+
+def _filled(template: str, text: str, py2: bool) -> str:
+    try:
+        return template.format_map(_shown(loads(text), py2))
+    except (KeyError, RecursionError, ValueError):
+        return f"{template} {text}"  # a value that Python cannot take must not stop a server
+
+
+def _shown(fields: dict[str, Any], py2: bool) -> dict[str, str]:
+    shown = {name: bare(value, py2=py2) for name, value in fields.items()}
+    if "words" in fields:
+        shown["words"] = " ".join(bare(word, py2=py2) for word in fields["words"])
+    if "holders" in fields:
+        shown["holders"] = ", ".join(fields["holders"])
+    return shown

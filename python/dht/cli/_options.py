@@ -1,0 +1,182 @@
+"""Options that may also be set by the environment, with one line for a value that is wrong."""
+
+import argparse
+import os
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple
+
+from dht import _dht
+from dht._limits import MESSAGE_BYTES_MAX
+from dht.pyrepr import TRUE_WORDS
+
+_FALSE_WORDS = frozenset({"0", "false", "no", "off"})
+_SECONDS_MAX = 1e9
+_FRAME_BYTES_MAX = 2**31 - 1  # what the length before a message can say
+
+
+class Option(NamedTuple):
+    """One option and the environment variable that sets it where the option is not given."""
+
+    flag: str
+    env: str
+    convert: Callable[[str], Any]
+    default: Any
+    metavar: str | None  # None: a switch
+    help: str
+    default_text: str | None = None
+
+    @property
+    def dest(self) -> str:
+        """The attribute that holds the value."""
+        return self.flag.removeprefix("--").replace("-", "_")
+
+
+def port(text: str) -> int:
+    """Convert a port number."""
+    return _whole(text, 0, 65535, "a port number from 0 to 65535")
+
+
+def message_bytes(text: str) -> int:
+    """Convert a limit on messages."""
+    return _whole(text, 1, _FRAME_BYTES_MAX, f"a number of bytes from 1 to {_FRAME_BYTES_MAX}")
+
+
+def seconds(text: str) -> int:
+    """Convert a span of seconds into milliseconds, one at least."""
+    wanted = "a number of seconds above 0, such as 30 or 1.5"
+    try:
+        value = float(text)
+    except ValueError:
+        value = 0.0
+    if not 0 < value <= _SECONDS_MAX:
+        raise argparse.ArgumentTypeError(f"{text!r} is not {wanted}")
+    return max(1, round(value * 1000))
+
+
+def host(text: str) -> str:
+    """Check `HOST` or `HOST:PORT`."""
+    name, colon, number = text.partition(":")
+    wanted = "HOST or HOST:PORT"
+    if not name or any(char.isspace() for char in text):
+        raise argparse.ArgumentTypeError(f"{text!r} is not {wanted}")
+    if colon and not (number.isascii() and number.isdigit() and 0 < int(number) <= 65535):
+        raise argparse.ArgumentTypeError(f"{text!r} is not {wanted} with a port from 1 to 65535")
+    return text
+
+
+def switch(text: str) -> bool:
+    """Convert yes or no."""
+    word = text.strip().lower()
+    if word in TRUE_WORDS:
+        return True
+    if word in _FALSE_WORDS:
+        return False
+    raise argparse.ArgumentTypeError(f"{text!r} is not 1 or 0")
+
+
+def _whole(text: str, least: int, most: int, wanted: str) -> int:
+    digits = text.strip()
+    value = int(digits) if digits.isascii() and digits.isdigit() and len(digits) < 12 else -1
+    if not least <= value <= most:
+        raise argparse.ArgumentTypeError(f"{text!r} is not {wanted}")
+    return value
+
+
+VIEWLEADER = Option(
+    "--viewleader",
+    "DHT_VIEWLEADER",
+    host,
+    "localhost",
+    "HOST",
+    "the view leader: HOST, whose ports 39000 to 39009 are tried in order, or HOST:PORT",
+)
+
+MESSAGE_SIZE = Option(
+    "--max-message-size",
+    "DHT_MAX_MESSAGE_SIZE",
+    message_bytes,
+    MESSAGE_BYTES_MAX,
+    "BYTES",
+    "the longest message that is accepted or sent",
+)
+
+QUIET = Option(
+    "--quiet",
+    "DHT_QUIET",
+    switch,
+    False,
+    None,
+    "leave out the lines about single requests and about servers that come and go",
+)
+
+
+def listening(low: int, high: int) -> list[Option]:
+    """Return the options about where a node listens."""
+    ports = f"{low} to {high - 1}"
+    return [
+        Option(
+            "--port",
+            "DHT_PORT",
+            port,
+            None,
+            "PORT",
+            "the only port to try; 0 takes any free one, and the line `Listening on` tells which",
+            f"the first of {ports} that is free",
+        ),
+        Option(
+            "--bind",
+            "DHT_BIND",
+            str,
+            "",
+            "ADDRESS",
+            "the local address to listen on",
+            "all interfaces",
+        ),
+    ]
+
+
+def parser(prog: str, description: str, options: Sequence[Option]) -> argparse.ArgumentParser:
+    """Return a parser that knows `options`; `finish` completes what it has parsed."""
+    result = argparse.ArgumentParser(prog=prog, description=description)
+    result.add_argument("--version", action="version", version=f"%(prog)s {_dht.__version__}")
+    for option in options:
+        add(result, option)
+    return result
+
+
+def add(target: argparse.ArgumentParser, option: Option) -> None:
+    """Add one option to a parser."""
+    if option.metavar is None:
+        text = f"{option.help} (environment: {option.env}=1)"
+        target.add_argument(option.flag, action="store_true", default=None, help=text)
+        return
+    default = option.default if option.default_text is None else option.default_text
+    target.add_argument(
+        option.flag,
+        type=option.convert,
+        metavar=option.metavar,
+        help=f"{option.help} (default: {default}; environment: {option.env})",
+    )
+
+
+def finish(
+    parser: argparse.ArgumentParser, args: argparse.Namespace, options: Sequence[Option]
+) -> argparse.Namespace:
+    """Fill in what was not given: from the environment, else by default.
+
+    Ends the program with one line and status 2 where the environment holds a wrong value.
+    """
+    for option in options:
+        if getattr(args, option.dest) is None:
+            setattr(args, option.dest, _from_environment(parser, option))
+    return args
+
+
+def _from_environment(parser: argparse.ArgumentParser, option: Option) -> Any:
+    text = os.environ.get(option.env, "")
+    if not text.strip():
+        return option.default
+    try:
+        return option.convert(text)
+    except argparse.ArgumentTypeError as error:
+        parser.error(f"environment variable {option.env}: {error}")

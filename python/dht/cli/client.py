@@ -1,0 +1,185 @@
+"""`client.py`: one command to a server, to the view leader, or to the ring; one line of reply."""
+
+import argparse
+import json
+import time
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from dht import _dht
+from dht._json import loads
+from dht.cli import _options, _output
+from dht.pyrepr import py2_wanted, show
+
+PROG = "client.py"
+
+OPTIONS = [
+    _options.Option(
+        "--server",
+        "DHT_SERVER",
+        _options.host,
+        "localhost",
+        "HOST",
+        "the server for print, set, get and query_all_keys: HOST, whose ports 38000 to 38009 are"
+        " tried in order, or HOST:PORT",
+    ),
+    _options.VIEWLEADER,
+    _options.Option(
+        "--timeout",
+        "DHT_TIMEOUT",
+        _options.seconds,
+        5_000,
+        "SECONDS",
+        "how long one request may take",
+        "5",
+    ),
+    _options.Option(
+        "--fail",
+        "DHT_FAIL",
+        _options.switch,
+        False,
+        None,
+        "exit with status 1 also where a reply was printed that has an `error`, or a status other"
+        " than `ok` and `granted`, such as `not_found`; without it only setr and getr that fail do",
+    ),
+    _options.MESSAGE_SIZE,
+]
+
+COMMANDS = {
+    "print": (["text"], "let the server print words"),
+    "set": (["key", "val"], "store a value on the server alone"),
+    "get": (["key"], "read what the server holds under a name"),
+    "query_all_keys": ([], "list every name that the server holds"),
+    "lock_get": (["lockid", "requestor"], "take a lock; wait while another holds it"),
+    "lock_release": (["lockid", "requestor"], "give a lock, or the place in its queue, back"),
+    "query_servers": ([], "list the servers and their ring positions"),
+    "setr": (["key", "val"], "store a value on the three servers of its name"),
+    "getr": (["key"], "read the last acknowledged value of a name"),
+}
+
+METAVARS = {
+    "text": "WORD",
+    "key": "NAME",
+    "val": "VALUE",
+    "lockid": "LOCK",
+    "requestor": "CLIENT",
+}
+
+LOCK_RETRY_S = 5
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the command.
+
+    Args:
+        argv: The arguments; those of the process by default.
+
+    Returns:
+        The exit status.
+    """
+    return _output.guarded(lambda: _run(argv))
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = _options.parser(PROG, "Speak to a distributed hash table.", OPTIONS)
+    commands = parser.add_subparsers(dest="cmd", metavar="COMMAND", required=True)
+    for name, (arguments, text) in COMMANDS.items():
+        command = commands.add_parser(name, help=text, description=text.capitalize() + ".")
+        for argument in arguments:
+            count = "*" if argument == "text" else None
+            command.add_argument(argument, metavar=METAVARS[argument], nargs=count)
+    return parser
+
+
+def _run(argv: Sequence[str] | None) -> int:
+    parser = _parser()
+    args = _options.finish(parser, parser.parse_args(argv), OPTIONS)
+    try:
+        native = _dht.Client(
+            viewleader=args.viewleader,
+            server=args.server,
+            timeout_ms=args.timeout,
+            message_bytes_max=args.max_message_size,
+        )
+    except ValueError as error:
+        parser.error(str(error))
+    command = _Command(native, args)
+    try:
+        return command.run()
+    finally:
+        native.close()
+
+
+class _Command:
+    """One command, from its request to its exit status."""
+
+    def __init__(self, native: _dht.Client, args: argparse.Namespace) -> None:
+        self.native = native
+        self.args = args
+        self.py2 = py2_wanted()
+
+    def run(self) -> int:
+        name: str = self.args.cmd
+        if name == "setr":
+            return self.setr(self.args.key, self.args.val)
+        if name == "getr":
+            return self.getr(self.args.key)
+        request = {"cmd": name} | {field: getattr(self.args, field) for field in COMMANDS[name][0]}
+        if name in ("lock_get", "lock_release", "query_servers"):
+            return self.ask(self.native.call_viewleader, self.args.viewleader, request)
+        return self.ask(self.native.call_server, self.args.server, request)
+
+    def ask(self, call: Callable[[str], str], host: str, request: dict[str, Any]) -> int:
+        """Send a request, again while the reply is `retry`, and print the reply."""
+        while True:
+            try:
+                reply = loads(call(json.dumps(request)))
+            except ConnectionError:
+                reply = {"error": f"can't connect to {host}"}
+            except (_dht.DhtError, ValueError) as error:
+                reply = {"error": str(error)}
+            if reply.get("status") != "retry":
+                # The view leader and the servers never send an `error` alone to a reply that
+                # reaches this point: the client has made it.
+                return self.print_reply(reply, native=set(reply) == {"error"})
+            if not _output.out([f"Waiting on lock {self.args.lockid}..."]):
+                return 1
+            time.sleep(LOCK_RETRY_S)
+
+    def setr(self, key: str, value: str) -> int:
+        _output.out([f"Trying to setr {key} to {value}"])
+        try:
+            servers = self.native.setr(json.dumps(key), json.dumps(value))
+        except (_dht.Busy, _dht.WrongEpoch) as error:
+            busy = isinstance(error, _dht.Busy)
+            _output.out(["key already being set" if busy else "server with wrong epoch"])
+            return 1
+        except (_dht.DhtError, OSError) as error:
+            return _fail(error)
+        return 0 if _output.out([f"set {key} to {value}"] * len(servers)) else 1
+
+    def getr(self, key: str) -> int:
+        try:
+            text = self.native.getr(json.dumps(key))
+        except (_dht.NoViewLeader, _dht.NoServers, _dht.MessageTooLarge) as error:
+            return _fail(error)
+        except (_dht.DhtError, OSError) as error:
+            self.print_reply({"status": f"unable to retrieve {key} from any server"}, native=True)
+            return _fail(error)
+        if text is None:
+            return self.print_reply({"status": "not_found"})
+        return self.print_reply({"status": "ok", "value": loads(text)})
+
+    def print_reply(self, reply: dict[str, Any], *, native: bool = False) -> int:
+        """Print a reply and return the exit status that it stands for."""
+        if not _output.out([show(reply, py2=self.py2, native=native)]):
+            return 1
+        good = "error" not in reply and reply.get("status", "ok") in ("ok", "granted")
+        return 1 if self.args.fail and not good else 0
+
+
+def _fail(error: Exception) -> int:
+    """Print what is wrong on one line of standard error; return the exit status."""
+    text = " ".join(str(error).split()) or type(error).__name__
+    _output.err([f"{PROG}: error: {text}"])
+    return 1

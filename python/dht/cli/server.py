@@ -1,0 +1,67 @@
+"""`server.py`: stores keys and values, its own and its part of the ring's."""
+
+from collections.abc import Sequence
+
+from dht import _dht
+from dht.cli import _node, _options, _output
+from dht.common2 import SERVER_HIGH, SERVER_LOW
+
+PROG = "server.py"
+
+OPTIONS = [
+    _options.VIEWLEADER,
+    *_options.listening(SERVER_LOW, SERVER_HIGH),
+    _options.Option(
+        "--advertise",
+        "DHT_ADVERTISE",
+        _options.host,
+        None,
+        "HOST",
+        "the HOST or HOST:PORT by which others reach this server",
+        "as the view leader sees it",
+    ),
+    _options.Option(
+        "--heartbeat",
+        "DHT_HEARTBEAT",
+        _options.seconds,
+        10_000,
+        "SECONDS",
+        "how often to renew the lease; keep it well below the view leader's --lease",
+        "10",
+    ),
+    _options.MESSAGE_SIZE,
+    _options.QUIET,
+]
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the command.
+
+    Args:
+        argv: The arguments; those of the process by default.
+
+    Returns:
+        The exit status.
+    """
+    return _output.guarded(lambda: _run(argv))
+
+
+def _run(argv: Sequence[str] | None) -> int:
+    parser = _options.parser(
+        PROG, "Run a storage server of a distributed hash table until Ctrl-C.", OPTIONS
+    )
+    args = _options.finish(parser, parser.parse_args(argv), OPTIONS)
+
+    def start(port: int) -> _dht.Node:
+        return _dht.Node.server(
+            viewleader=args.viewleader,
+            bind=args.bind,
+            port=port,
+            advertise=args.advertise,
+            heartbeat_ms=args.heartbeat,
+            message_bytes_max=args.max_message_size,
+            quiet=args.quiet,
+        )
+
+    ports = range(SERVER_LOW, SERVER_HIGH)
+    return _node.run(PROG, start, ports, args.port, quiet=args.quiet)

@@ -1,0 +1,27 @@
+"""The original's `common`, for tools that import it from beside the scripts."""
+
+import _launch
+
+_launch.find()
+
+from dht.common import (  # noqa: E402 - it may have to be found first
+    MAX_MESSAGE_SIZE,
+    MESSAGE_BYTES_MAX,
+    hash_number,
+    listen,
+    receive,
+    send,
+    send_receive,
+    send_receive_range,
+)
+
+__all__ = [
+    "MAX_MESSAGE_SIZE",
+    "MESSAGE_BYTES_MAX",
+    "hash_number",
+    "listen",
+    "receive",
+    "send",
+    "send_receive",
+    "send_receive_range",
+]

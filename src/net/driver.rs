@@ -1,0 +1,186 @@
+//! What all tasks of a node share: the machine, and the way of its outputs into the world.
+
+use std::cell::{Cell, RefCell};
+use std::collections::HashMap;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use tokio::sync::Notify;
+use tokio::time::{Instant, sleep_until};
+
+use super::connection::{Connections, Conversation};
+use super::dial::{self, Dialer};
+use super::hosts::Hosts;
+use super::limits::Limits;
+use super::notes::NoteSink;
+use super::peer::{self, Peers};
+use crate::core::machine::{Input, Machine, Millis, Note, Output, ReplyTo};
+
+/// How a node's thread is ended from another thread, and how it ended.
+#[derive(Debug, Default)]
+pub(super) struct Ending {
+    /// Notified once: the node shall end.
+    pub(super) stop: Notify,
+    /// Whether the machine panicked. What it holds is not to be trusted then, so the node ends.
+    pub(super) failed: AtomicBool,
+}
+
+/// The machine and its surroundings; lives on the node's thread.
+///
+/// No task holds a borrow across an await, and carrying out an output never calls the machine, so
+/// [`Driver::give`] is never entered twice.
+pub(super) struct Driver {
+    machine: RefCell<Box<dyn Machine>>,
+    /// An empty vector whose room is used again.
+    spare: Cell<Vec<Output>>,
+    started: Instant,
+    /// The moment that the timer waits for.
+    armed: Cell<Option<Millis>>,
+    rearm: Notify,
+    /// Who waits for which reply. Each is also in its conversation's queue.
+    replies: RefCell<HashMap<ReplyTo, Rc<Conversation>>>,
+    reply_next: Cell<u64>,
+    notes: NoteSink,
+    ending: Arc<Ending>,
+    pub(super) limits: Limits,
+    pub(super) connections: Connections,
+    pub(super) dialer: Dialer,
+    pub(super) peers: Peers,
+}
+
+impl Driver {
+    pub(super) fn new(
+        machine: Box<dyn Machine>,
+        leader: Hosts,
+        limits: Limits,
+        notes: NoteSink,
+        ending: Arc<Ending>,
+    ) -> Rc<Self> {
+        Rc::new(Driver {
+            machine: RefCell::new(machine),
+            spare: Cell::default(),
+            started: Instant::now(),
+            armed: Cell::new(None),
+            rearm: Notify::new(),
+            replies: RefCell::default(),
+            reply_next: Cell::new(0),
+            notes,
+            ending,
+            limits,
+            connections: Connections::default(),
+            dialer: Dialer::new(leader),
+            peers: Peers::default(),
+        })
+    }
+
+    /// The time as the machine knows it: milliseconds since the node started.
+    pub(super) fn now(&self) -> Millis {
+        self.started.elapsed().as_millis() as Millis
+    }
+
+    /// Gives the machine an event and carries out what it asks for.
+    pub(super) fn give(self: &Rc<Self>, input: Input) {
+        if self.ending.failed.load(Ordering::Relaxed) {
+            return;
+        }
+        let _guard = StopOnPanic(&self.ending);
+        let mut outputs = self.spare.take();
+        let deadline = {
+            let mut machine = self.machine.borrow_mut();
+            machine.handle(self.now(), input, &mut outputs);
+            machine.deadline()
+        };
+        for output in outputs.drain(..) {
+            self.carry_out(output);
+        }
+        self.spare.set(outputs);
+        if deadline.is_some_and(|at| self.armed.get().is_none_or(|armed| at < armed)) {
+            self.armed.set(deadline);
+            self.rearm.notify_one();
+        }
+    }
+
+    fn carry_out(self: &Rc<Self>, output: Output) {
+        match output {
+            Output::Reply { to, message, then } => {
+                let waiting = self.replies.borrow_mut().remove(&to);
+                // Nobody waits where the connection has closed meanwhile.
+                if let Some(conversation) = waiting {
+                    conversation.answer(to, message, then);
+                }
+            }
+            Output::Call { call, target, message, timeout_ms, keep } => {
+                let timeout = Duration::from_millis(timeout_ms);
+                let request = dial::Request { call, target, message, timeout, keep };
+                tokio::task::spawn_local(dial::call(self.clone(), request));
+            }
+            Output::Send { addr, message } => peer::send(self, addr, &message),
+            Output::Note(note) => self.notes.put(note),
+        }
+    }
+
+    /// Hands over a note of the driver's own.
+    pub(super) fn note(&self, note: Note) {
+        self.notes.put(note);
+    }
+
+    /// A name for the next request that comes in.
+    pub(super) fn reply_id(&self) -> ReplyTo {
+        let id = self.reply_next.get();
+        self.reply_next.set(id + 1);
+        ReplyTo(id)
+    }
+
+    /// Remembers who gets the reply.
+    pub(super) fn expect_reply(&self, to: ReplyTo, conversation: &Rc<Conversation>) {
+        self.replies.borrow_mut().insert(to, conversation.clone());
+    }
+
+    /// Nobody waits for this reply any more.
+    pub(super) fn forget_reply(&self, to: ReplyTo) {
+        self.replies.borrow_mut().remove(&to);
+    }
+
+    /// Keeps the machine's time until the node shall end.
+    pub(super) async fn run(self: Rc<Self>) {
+        self.give(Input::Start);
+        loop {
+            let deadline = self.machine.borrow().deadline();
+            self.armed.set(deadline);
+            let wait = async {
+                match deadline {
+                    // A deadline that is past is still waited for a moment, so that a machine that
+                    // does not move it cannot keep the others from their turn.
+                    Some(at) => {
+                        let at = self.started + Duration::from_millis(at.min(FOREVER_MS));
+                        sleep_until(at.max(Instant::now() + Duration::from_micros(1))).await;
+                    }
+                    None => std::future::pending().await,
+                }
+            };
+            tokio::select! {
+                biased;
+                () = self.ending.stop.notified() => return,
+                () = self.rearm.notified() => {}
+                () = wait => self.give(Input::Tick),
+            }
+        }
+    }
+}
+
+/// A span that no node lives to see, and that no clock overflows with.
+const FOREVER_MS: Millis = 100 * 365 * 24 * 3_600_000;
+
+/// Ends the node where the machine panics: half-changed state must not serve anybody.
+struct StopOnPanic<'a>(&'a Ending);
+
+impl Drop for StopOnPanic<'_> {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            self.0.failed.store(true, Ordering::SeqCst);
+            self.0.stop.notify_one();
+        }
+    }
+}

@@ -1,0 +1,183 @@
+//! A running view leader or server: a machine on a thread of its own, behind a handle.
+
+use std::hash::{BuildHasher, RandomState};
+use std::io;
+use std::sync::atomic::Ordering;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::thread::JoinHandle;
+use std::time::{Duration, SystemTime};
+
+use tokio::net::TcpListener;
+use tokio::runtime::{Builder, Runtime};
+use tokio::task::LocalSet;
+
+use super::driver::{Driver, Ending};
+use super::hosts::{Hosts, VIEWLEADER_PORTS};
+use super::limits::Limits;
+use super::listener;
+use super::notes::{self, NoteSource};
+use crate::core::leader::{Leader, LeaderConfig};
+use crate::core::machine::{Machine, Note};
+use crate::core::server::{Server, ServerConfig};
+
+/// What every node is told, whichever machine it runs.
+#[derive(Debug, Clone)]
+pub struct NodeOptions {
+    /// The host or IPv4 address to listen on; empty: every interface.
+    pub bind: String,
+    /// The port to listen on; 0: any free one.
+    pub port: u16,
+    /// Whom calls to the view leader reach: `HOST:PORT`, or `HOST`, whose ports
+    /// [`VIEWLEADER_PORTS`] are tried in order.
+    pub viewleader: String,
+    /// Whether notes about single requests are left out.
+    pub quiet: bool,
+    /// The limits of its sockets.
+    pub limits: Limits,
+}
+
+impl Default for NodeOptions {
+    fn default() -> Self {
+        NodeOptions {
+            bind: String::new(),
+            port: 0,
+            viewleader: "localhost".to_owned(),
+            quiet: false,
+            limits: Limits::default(),
+        }
+    }
+}
+
+/// A view leader's options.
+#[derive(Debug, Clone, Default)]
+pub struct LeaderOptions {
+    /// Where it listens.
+    pub node: NodeOptions,
+    /// The machine's options.
+    pub config: LeaderConfig,
+}
+
+/// A server's options.
+#[derive(Debug, Clone, Default)]
+pub struct ServerOptions {
+    /// Where it listens, and its view leader.
+    pub node: NodeOptions,
+    /// The machine's options. The port is replaced by the real one; a seed of 0 is drawn.
+    pub config: ServerConfig,
+}
+
+/// A handle to a running node; all methods may be called from any thread.
+///
+/// Dropping it stops the node.
+#[derive(Debug)]
+pub struct Node {
+    port: u16,
+    address: String,
+    notes: NoteSource,
+    ending: Arc<Ending>,
+    /// Taken by the first who stops the node; whoever comes later waits for the lock.
+    thread: Mutex<Option<JoinHandle<()>>>,
+}
+
+impl Node {
+    /// Starts a view leader. Errors are those of listening, or `InvalidInput` for an address that
+    /// cannot be understood.
+    pub fn spawn_leader(options: LeaderOptions) -> io::Result<Node> {
+        let LeaderOptions { node, config } = options;
+        Node::spawn(node, move |_| Leader::new(config))
+    }
+
+    /// Starts a server. Errors as for a view leader.
+    pub fn spawn_server(options: ServerOptions) -> io::Result<Node> {
+        let ServerOptions { node, mut config } = options;
+        if config.seed == 0 {
+            config.seed = random_u64();
+        }
+        Node::spawn(node, move |port| Server::new(ServerConfig { port, ..config }))
+    }
+
+    /// Starts any machine: listens, then builds it on the node's thread from the real port.
+    pub fn spawn<M: Machine + 'static>(
+        options: NodeOptions,
+        build: impl FnOnce(u16) -> M + Send + 'static,
+    ) -> io::Result<Node> {
+        let NodeOptions { bind, port, viewleader, quiet, limits } = options;
+        let leader = Hosts::parse(&viewleader, VIEWLEADER_PORTS)?;
+        let runtime = Builder::new_current_thread().enable_io().enable_time().build()?;
+        let listener = {
+            let _context = runtime.enter();
+            TcpListener::from_std(listener::bind(&bind, port)?)?
+        };
+        let address = listener::reachable(listener.local_addr()?);
+        let port = address.port();
+        let (sink, notes) = notes::channel(limits.notes_max, quiet);
+        let ending = Arc::new(Ending::default());
+        let start = {
+            let ending = ending.clone();
+            move || {
+                let machine = Box::new(build(port));
+                let driver = Driver::new(machine, leader, limits, sink, ending);
+                run(runtime, driver, listener);
+            }
+        };
+        let thread = std::thread::Builder::new().name(format!("dht-{port}")).spawn(start)?;
+        let thread = Mutex::new(Some(thread));
+        Ok(Node { port, address: address.to_string(), notes, ending, thread })
+    }
+
+    /// The port that the node listens on.
+    pub fn port(&self) -> u16 {
+        self.port
+    }
+
+    /// `host:port` that this machine can reach the node by.
+    pub fn address(&self) -> &str {
+        &self.address
+    }
+
+    /// Waits up to `timeout` for notes and takes those there are, oldest first; none where none
+    /// came, `None` once the node has ended and all are taken.
+    pub fn notes(&self, timeout: Duration) -> Option<Vec<Note>> {
+        self.notes.take(timeout)
+    }
+
+    /// Ends the node and waits until it has ended; harmless at any later time.
+    pub fn stop(&self) {
+        self.ending.stop.notify_one();
+        let mut thread = self.thread.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(thread) = thread.take() {
+            // A panic has been reported on its own thread, and by `failed`.
+            let _ = thread.join();
+        }
+    }
+
+    /// Whether the node ended by itself, of a broken invariant in its machine.
+    pub fn failed(&self) -> bool {
+        self.ending.failed.load(Ordering::SeqCst)
+    }
+}
+
+impl Drop for Node {
+    fn drop(&mut self) {
+        self.stop();
+    }
+}
+
+/// The node's thread.
+fn run(runtime: Runtime, driver: std::rc::Rc<Driver>, listener: TcpListener) {
+    let local = LocalSet::new();
+    local.block_on(&runtime, async {
+        tokio::task::spawn_local(listener::accept(driver.clone(), listener));
+        driver.run().await;
+    });
+    drop(local);
+    // A name service that does not answer must not hold up the end.
+    runtime.shutdown_background();
+}
+
+/// A number that nobody else draws: the standard library's random state comes from the system's
+/// randomness, and the process and the time keep forked children apart.
+pub(super) fn random_u64() -> u64 {
+    let nanos = SystemTime::UNIX_EPOCH.elapsed().map_or(0, |span| span.as_nanos());
+    RandomState::new().hash_one((std::process::id(), nanos))
+}

@@ -1,0 +1,33 @@
+//! The native module `dht._dht`: takes arguments out of Python, lets go of the interpreter, calls,
+//! and wraps the result. Nothing else is decided here.
+
+mod client;
+mod errors;
+mod fork;
+mod hash;
+mod node;
+mod notes;
+
+/// The Rust half of the package `dht`.
+#[pyo3::pymodule]
+mod _dht {
+    use pyo3::prelude::*;
+
+    #[pymodule_export]
+    use super::client::Client;
+    #[pymodule_export]
+    use super::errors::{
+        Busy, DhtError, MessageTooLarge, NoServers, NoViewLeader, NotDone, OutcomeUnknown,
+        WrongEpoch,
+    };
+    #[pymodule_export]
+    use super::hash::{hash_key, ring_replicas};
+    #[pymodule_export]
+    use super::node::Node;
+
+    #[pymodule_init]
+    fn init(module: &Bound<'_, PyModule>) -> PyResult<()> {
+        module.add("__version__", env!("CARGO_PKG_VERSION"))?;
+        module.add("build_profile", if cfg!(debug_assertions) { "debug" } else { "release" })
+    }
+}

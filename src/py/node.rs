@@ -1,0 +1,154 @@
+//! `Node`: a running view leader or server.
+
+use std::time::{Duration, Instant};
+
+use pyo3::exceptions::PyRuntimeError;
+use pyo3::prelude::*;
+
+use super::errors::from_listen;
+use super::fork::Home;
+use super::notes::describe;
+use crate::core::leader::LeaderConfig;
+use crate::core::machine::Millis;
+use crate::core::server::ServerConfig;
+use crate::net::{self, LeaderOptions, Limits, NodeOptions, ServerOptions};
+
+/// How long a wait lets signals wait.
+const SLICE: Duration = Duration::from_millis(50);
+
+/// A view leader or a server that runs on a thread of its own, which never touches Python.
+#[pyclass(frozen, module = "dht._dht")]
+#[derive(Debug)]
+pub(super) struct Node {
+    /// `None` only while this is dropped.
+    node: Option<net::Node>,
+    home: Home,
+}
+
+#[pymethods]
+impl Node {
+    /// Starts a view leader.
+    #[staticmethod]
+    #[pyo3(signature = (*, bind = "", port = 0, advertise = None, lease_ms = 30_000,
+        give_up_after_ms = None, message_bytes_max = 16_777_216, quiet = false))]
+    #[expect(clippy::too_many_arguments, reason = "keyword arguments in Python")]
+    fn viewleader(
+        py: Python<'_>,
+        bind: &str,
+        port: u16,
+        advertise: Option<String>,
+        lease_ms: Millis,
+        give_up_after_ms: Option<Millis>,
+        message_bytes_max: usize,
+        quiet: bool,
+    ) -> PyResult<Self> {
+        let node = listen_options(bind, port, quiet, message_bytes_max);
+        let config =
+            LeaderConfig { lease_ms, give_up_after_ms, advertise, ..LeaderConfig::default() };
+        let node = py.detach(|| net::Node::spawn_leader(LeaderOptions { node, config }));
+        node.map(Node::new).map_err(|error| from_listen(&error, bind, port))
+    }
+
+    /// Starts a server.
+    #[staticmethod]
+    #[pyo3(signature = (*, viewleader = "localhost", bind = "", port = 0, advertise = None,
+        heartbeat_ms = 10_000, message_bytes_max = 16_777_216, quiet = false))]
+    #[expect(clippy::too_many_arguments, reason = "keyword arguments in Python")]
+    fn server(
+        py: Python<'_>,
+        viewleader: &str,
+        bind: &str,
+        port: u16,
+        advertise: Option<String>,
+        heartbeat_ms: Millis,
+        message_bytes_max: usize,
+        quiet: bool,
+    ) -> PyResult<Self> {
+        let node = listen_options(bind, port, quiet, message_bytes_max);
+        let node = NodeOptions { viewleader: viewleader.to_owned(), ..node };
+        let config = ServerConfig { advertise, heartbeat_ms, quiet, ..ServerConfig::default() };
+        let node = py.detach(|| net::Node::spawn_server(ServerOptions { node, config }));
+        node.map(Node::new).map_err(|error| from_listen(&error, bind, port))
+    }
+
+    /// The port that it listens on.
+    #[getter]
+    fn port(&self) -> u16 {
+        self.node().port()
+    }
+
+    /// `HOST:PORT` that this machine can reach it by.
+    #[getter]
+    fn address(&self) -> &str {
+        self.node().address()
+    }
+
+    /// Waits for notes.
+    #[pyo3(signature = (timeout_ms))]
+    fn notes(
+        &self,
+        py: Python<'_>,
+        timeout_ms: Millis,
+    ) -> PyResult<Option<Vec<(&'static str, String)>>> {
+        self.home.check("Node")?;
+        let started = Instant::now();
+        let timeout = Duration::from_millis(timeout_ms);
+        loop {
+            let rest = timeout.saturating_sub(started.elapsed());
+            let notes = py.detach(|| {
+                let notes = self.node().notes(rest.min(SLICE));
+                notes.map(|notes| notes.iter().map(describe).collect::<Vec<_>>())
+            });
+            py.check_signals()?;
+            match notes {
+                Some(notes) if notes.is_empty() && rest > SLICE => {}
+                Some(notes) => return Ok(Some(notes)),
+                None if self.node().failed() => {
+                    let text = "the node has failed; its panic message is on standard error";
+                    return Err(PyRuntimeError::new_err(text));
+                }
+                None => return Ok(None),
+            }
+        }
+    }
+
+    /// Ends the node and waits for its thread.
+    #[pyo3(signature = ())]
+    fn stop(&self, py: Python<'_>) -> PyResult<()> {
+        self.home.check("Node")?;
+        py.detach(|| self.node().stop());
+        Ok(())
+    }
+
+    fn __repr__(&self) -> String {
+        format!("<Node at {}>", self.node().address())
+    }
+}
+
+impl Node {
+    fn new(node: net::Node) -> Self {
+        Node { node: Some(node), home: Home::here() }
+    }
+
+    fn node(&self) -> &net::Node {
+        self.node.as_ref().expect("a node is there until it is dropped")
+    }
+}
+
+impl Drop for Node {
+    fn drop(&mut self) {
+        let node = self.node.take();
+        if self.home.is_here() {
+            // Waits for the thread, which does not need the interpreter.
+            Python::attach(|py| py.detach(|| drop(node)));
+        } else {
+            // A forked child has the handle but not the thread.
+            std::mem::forget(node);
+        }
+    }
+}
+
+fn listen_options(bind: &str, port: u16, quiet: bool, message_bytes_max: usize) -> NodeOptions {
+    let limits = Limits { message_bytes_max, ..Limits::default() };
+    NodeOptions { bind: bind.to_owned(), port, quiet, limits, ..NodeOptions::default() }
+}

@@ -1,0 +1,130 @@
+//! What people and tests do with a cluster: ask a node, have a client write and read, wait until
+//! the ring is settled.
+
+use super::cluster::Cluster;
+use super::network::{Caller, Flight};
+use super::node::Program;
+use crate::core::client::{Op, OpError, OpId, Outcome};
+use crate::core::machine::{CallError, Millis};
+use crate::core::wire::json::{Json, Object};
+use crate::core::wire::text::Text;
+
+/// How long an original client waits for a reply.
+const REQUEST_TIMEOUT_MS: Millis = 5_000;
+
+/// How long an operation of a client is waited for; its own limit is lower.
+const OPERATION_WAIT_MS: Millis = 60_000;
+
+/// How often [`Cluster::settle`] asks.
+const SETTLE_POLL_MS: Millis = 50;
+
+/// The host that requests come from where no other is named.
+const OUTSIDE_IP: &str = "10.0.2.1";
+
+/// Names a request from outside the cluster.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Ticket(u64);
+
+impl Cluster {
+    /// Sends a request to a node as an original client does and lets time pass until the reply is
+    /// there. Returns the reply's text, or why there is none.
+    pub fn request(&mut self, name: &str, json: &str) -> Result<String, CallError> {
+        let addr = self.addr(name).to_string();
+        self.request_from(OUTSIDE_IP, &addr, json)
+    }
+
+    /// The same from a host of one's choice to any address.
+    pub fn request_from(&mut self, ip: &str, addr: &str, json: &str) -> Result<String, CallError> {
+        let ticket = self.ask(ip, addr, json);
+        self.run_until(|cluster| cluster.network.answers.contains_key(&ticket), REQUEST_TIMEOUT_MS);
+        self.answer(ticket).expect("a request ends by its timeout")
+    }
+
+    /// Sends a request and does not wait; nothing happens before time passes.
+    pub fn ask(&mut self, ip: &str, addr: &str, json: &str) -> Ticket {
+        let ticket = Ticket(self.network.fresh());
+        self.trace.add(self.now, || format!("outside > {addr} {json}"));
+        let flight = Flight {
+            caller: Caller::Outside(ticket),
+            from_ip: ip.to_string(),
+            addr: addr.to_string(),
+            message: json.as_bytes().to_vec(),
+            link: None,
+            given_to: None,
+        };
+        self.launch(flight, REQUEST_TIMEOUT_MS);
+        ticket
+    }
+
+    /// Takes the reply to a request, once it is there.
+    pub fn answer(&mut self, ticket: Ticket) -> Option<Result<String, CallError>> {
+        let result = self.network.answers.remove(&ticket)?;
+        Some(result.map(|reply| String::from_utf8(reply).expect("a reply is ASCII")))
+    }
+
+    /// Has a client begin an operation, and does not wait.
+    pub fn begin(&mut self, client: &str, op: Op) -> OpId {
+        let process = self.process(client);
+        let now = self.now;
+        self.trace.add(now, || format!("{client} begins {op:?}"));
+        let Some(Program::Client(machine)) = &mut self.nodes[process.node].program else {
+            panic!("{client} is not a client");
+        };
+        let mut outputs = Vec::new();
+        let id = machine.begin(now, op, &mut outputs);
+        self.perform(process, outputs);
+        id
+    }
+
+    /// How a client's operation ended, if it has.
+    pub fn outcome(&self, client: &str, id: OpId) -> Option<&Result<Outcome, OpError>> {
+        self.nodes[self.index(client)].outcomes.get(&id)
+    }
+
+    /// Has a client do an operation and lets time pass until it has ended.
+    pub fn operate(&mut self, client: &str, op: Op) -> Result<Outcome, OpError> {
+        let id = self.begin(client, op);
+        let ended = self.run_until(|c| c.outcome(client, id).is_some(), OPERATION_WAIT_MS);
+        assert!(ended, "{client} has not ended {id:?} in {OPERATION_WAIT_MS} ms");
+        self.outcome(client, id).expect("it has ended").clone()
+    }
+
+    /// `setr`: has a client store `value`, JSON text, under `key`.
+    pub fn client_write(
+        &mut self,
+        client: &str,
+        key: &str,
+        value: &str,
+    ) -> Result<Outcome, OpError> {
+        let value = Json::parse(value.as_bytes()).expect("the value is JSON");
+        self.operate(client, Op::Write { key: Text::from(key), value })
+    }
+
+    /// `getr`: has a client read `key`.
+    pub fn client_read(&mut self, client: &str, key: &str) -> Result<Outcome, OpError> {
+        self.operate(client, Op::Read { key: Text::from(key) })
+    }
+
+    /// Lets time pass until the view leader says that every key is on its three servers; at most
+    /// `within_ms`. Returns whether it did.
+    pub fn settle(&mut self, leader: &str, within_ms: Millis) -> bool {
+        let end = self.now + within_ms;
+        while !self.is_settled(leader) {
+            if self.now >= end {
+                return false;
+            }
+            self.advance(SETTLE_POLL_MS);
+        }
+        true
+    }
+
+    /// Asks the view leader whether every key is on its three servers.
+    pub fn is_settled(&mut self, leader: &str) -> bool {
+        let Ok(reply) = self.request(leader, r#"{"cmd": "query_servers", "dht": 1}"#) else {
+            return false;
+        };
+        let reply = Object::parse(reply.as_bytes()).expect("a reply is an object");
+        let extension = reply.raw("dht").map(|raw| Object::parse(raw.as_bytes()));
+        extension.is_some_and(|object| object.is_ok_and(|it| it.raw("settled") == Some("true")))
+    }
+}

@@ -1,0 +1,314 @@
+//! A ring of nodes in virtual time: what happens, event by event.
+
+use std::collections::BTreeMap;
+
+use super::faults::Faults;
+use super::network::{Caller, Flight, LinkId, Network};
+use super::node::{Node, ProcessId, Program, ip_of};
+use super::queue::{Event, Queue};
+use super::rng::Rng;
+use super::trace::{Trace, shown, shown_input, shown_output, shown_result};
+use crate::core::machine::{CallError, Input, Millis, Note, Origin, Output, ReplyTo, Target};
+use crate::core::wire::frame::PEER_MARK;
+
+/// How many lines [`Cluster::trace`] keeps unless told otherwise.
+const TRACE_LINES_MAX: usize = 2_000;
+
+/// How often a machine may ask to be woken at one point in time before that counts as a loop.
+const WAKES_AT_ONCE_MAX: u32 = 1_000;
+
+/// A simulated ring: nodes, network and clock. Nothing happens except in the methods that say so.
+///
+/// Panics where a machine breaks the contract of [`crate::core::machine`].
+#[derive(Debug)]
+pub struct Cluster {
+    /// What the network does to messages.
+    pub faults: Faults,
+    pub(super) now: Millis,
+    pub(super) queue: Queue,
+    pub(super) rng: Rng,
+    pub(super) nodes: Vec<Node>,
+    /// Index of each node by its name.
+    pub(super) names: BTreeMap<String, usize>,
+    pub(super) network: Network,
+    pub(super) trace: Trace,
+    /// Where machines find the view leader.
+    pub(super) leader_addr: String,
+}
+
+impl Cluster {
+    /// An empty cluster; `seed` decides all that chance decides.
+    pub fn new(seed: u64) -> Self {
+        Cluster {
+            faults: Faults::default(),
+            now: 0,
+            queue: Queue::default(),
+            rng: Rng::new(seed),
+            nodes: Vec::new(),
+            names: BTreeMap::new(),
+            network: Network::default(),
+            trace: Trace::new(TRACE_LINES_MAX),
+            leader_addr: "10.0.0.1:39000".to_string(),
+        }
+    }
+
+    /// Milliseconds since the start.
+    pub fn now(&self) -> Millis {
+        self.now
+    }
+
+    /// The last lines of what happened, one event each.
+    pub fn trace(&self) -> String {
+        self.trace.text()
+    }
+
+    /// A digest of all that has happened; two runs with equal digests did the same.
+    pub fn trace_digest(&self) -> u64 {
+        self.trace.digest()
+    }
+
+    /// Keeps this many lines of trace; 0 keeps none, no digest either, and is faster.
+    pub fn keep_trace(&mut self, lines_max: usize) {
+        self.trace.lines_max = lines_max;
+    }
+
+    /// What a node's processes have said, each with its time, oldest first.
+    pub fn notes(&self, name: &str) -> &[(Millis, Note)] {
+        &self.nodes[self.index(name)].notes
+    }
+
+    /// Lets `span_ms` pass.
+    pub fn advance(&mut self, span_ms: Millis) {
+        self.run_until(|_| false, span_ms);
+    }
+
+    /// Lets time pass until `done`, asked after each event, says so; at most `within_ms`. Returns
+    /// whether it did.
+    pub fn run_until(&mut self, done: impl Fn(&Cluster) -> bool, within_ms: Millis) -> bool {
+        let end = self.now + within_ms;
+        while !done(self) {
+            let Some((at, event)) = self.queue.pop(end) else {
+                self.now = end;
+                return false;
+            };
+            self.now = at;
+            self.happen(event);
+        }
+        true
+    }
+
+    fn happen(&mut self, event: Event) {
+        match event {
+            Event::Request(flight) => self.request_arrives(flight),
+            Event::Reply(flight, result) => self.reply_arrives(flight, result),
+            Event::Expire(flight) => self.patience_ends(flight),
+            Event::Frame(link, message) => self.frame_arrives(link, message),
+            Event::Closed(link) => self.owner_learns(link),
+            Event::Wake(process) => self.wake(process),
+        }
+    }
+
+    /// Plans an event for when a message sent now arrives.
+    pub(super) fn after_latency(&mut self, event: Event) {
+        let latency_ms = self.faults.latency_ms(&mut self.rng);
+        self.queue.push(self.now + latency_ms, event);
+    }
+
+    fn request_arrives(&mut self, id: u64) {
+        let Some(flight) = self.network.flights.get_mut(&id) else {
+            return;
+        };
+        let ip = ip_of(&flight.addr);
+        if self.faults.is_cut(&flight.from_ip, ip) {
+            return;
+        }
+        let link = flight.link.map(|link| &mut self.network.links[link]);
+        if link.as_ref().is_some_and(|link| link.broken) {
+            return self.after_latency(Event::Reply(id, Err(closed())));
+        }
+        let Some(process) = self.network.listening.get(&flight.addr).copied() else {
+            return self.after_latency(Event::Reply(id, Err(CallError::Refused)));
+        };
+        if let Some(link) = link {
+            link.peer.get_or_insert(process);
+        }
+        flight.given_to = Some(process);
+        let origin = Origin { peer_ip: flight.from_ip.clone(), local_ip: ip.to_string() };
+        let message = flight.message.clone();
+        let to = ReplyTo(self.network.fresh());
+        self.network.asked.insert(to, (process, id));
+        self.deliver(process, Input::Frame { to, origin, message });
+    }
+
+    fn reply_arrives(&mut self, id: u64, result: Result<Vec<u8>, CallError>) {
+        let Some(flight) = self.network.flights.get(&id) else {
+            return;
+        };
+        if !self.faults.is_cut(&flight.from_ip, ip_of(&flight.addr)) {
+            self.end_flight(id, result);
+        }
+    }
+
+    fn patience_ends(&mut self, id: u64) {
+        let Some(flight) = self.network.flights.get(&id) else {
+            return;
+        };
+        let connected = flight.link.is_some_and(|link| self.network.links[link].peer.is_some());
+        let error = if connected || flight.given_to.is_some() {
+            CallError::Lost("timed out".to_string())
+        } else {
+            CallError::NotSent("timed out while connecting".to_string())
+        };
+        self.end_flight(id, Err(error));
+    }
+
+    fn end_flight(&mut self, id: u64, result: Result<Vec<u8>, CallError>) {
+        let flight = self.network.flights.remove(&id).expect("a flight ends once");
+        match flight.caller {
+            Caller::Process(process, call) => {
+                self.deliver(process, Input::Returned { call, result });
+            }
+            Caller::Outside(ticket) => {
+                self.trace.add(self.now, || format!("outside < {}", shown_result(&result)));
+                self.network.answers.insert(ticket, result);
+            }
+        }
+    }
+
+    fn frame_arrives(&mut self, id: LinkId, message: Vec<u8>) {
+        let link = &mut self.network.links[id];
+        if link.broken {
+            return;
+        }
+        let peer_ip = self.nodes[link.owner.node].ip().to_string();
+        let local_ip = ip_of(&link.addr).to_string();
+        if self.faults.is_cut(&peer_ip, &local_ip) {
+            link.broken = true;
+            return self.queue.push(self.now + self.faults.silence_ms, Event::Closed(id));
+        }
+        let listener = self.network.listening.get(&link.addr).copied();
+        let Some(peer) = link.peer.or(listener) else {
+            link.broken = true;
+            return self.after_latency(Event::Closed(id));
+        };
+        link.peer = Some(peer);
+        let to = ReplyTo(self.network.fresh());
+        let origin = Origin { peer_ip, local_ip };
+        self.deliver(peer, Input::Frame { to, origin, message });
+    }
+
+    fn owner_learns(&mut self, id: LinkId) {
+        let link = &self.network.links[id];
+        let (owner, addr) = (link.owner, link.addr.clone());
+        self.network.open.remove(&(owner, addr.clone()));
+        self.deliver(owner, Input::Disconnected { addr });
+    }
+
+    fn wake(&mut self, process: ProcessId) {
+        let now = self.now;
+        let due = |node: &&Node| node.wake_at == Some(now) && !node.paused;
+        if self.running(process).filter(due).is_none() {
+            return;
+        }
+        let node = &mut self.nodes[process.node];
+        node.wake_at = None;
+        if node.program.as_ref().and_then(Program::deadline).is_none_or(|at| at > self.now) {
+            return self.plan_wake(process);
+        }
+        let before = if node.woken.0 == self.now { node.woken.1 } else { 0 };
+        node.woken = (self.now, before + 1);
+        assert!(before < WAKES_AT_ONCE_MAX, "{} asks for ticks without end", node.name);
+        self.deliver(process, Input::Tick);
+    }
+
+    /// Gives a process an input; if it is paused, later, and if it is dead, never.
+    pub(super) fn deliver(&mut self, process: ProcessId, input: Input) {
+        if self.running(process).is_none() {
+            return;
+        }
+        let node = &mut self.nodes[process.node];
+        if node.paused {
+            return node.backlog.push_back(input);
+        }
+        self.trace.add(self.now, || format!("{} < {}", node.name, shown_input(&input)));
+        let mut outputs = Vec::new();
+        let program = node.program.as_mut().expect("a running node has a program");
+        program.machine().handle(self.now, input, &mut outputs);
+        self.perform(process, outputs);
+    }
+
+    /// Does what a process asked for.
+    pub(super) fn perform(&mut self, process: ProcessId, outputs: Vec<Output>) {
+        for output in outputs {
+            let name = &self.nodes[process.node].name;
+            self.trace.add(self.now, || format!("{name} > {}", shown_output(&output)));
+            match output {
+                Output::Reply { to, message, then: _ } => self.send_reply(process, to, message),
+                Output::Call { call, target, message, timeout_ms, keep } => {
+                    let caller = Caller::Process(process, call);
+                    let from_ip = self.nodes[process.node].ip().to_string();
+                    let addr = match target {
+                        Target::Leader => self.leader_addr.clone(),
+                        Target::Addr(addr) => addr,
+                    };
+                    let link = keep.then(|| self.network.link(process, &addr));
+                    let flight = Flight { caller, from_ip, addr, message, link, given_to: None };
+                    self.launch(flight, timeout_ms);
+                }
+                Output::Send { addr, message } => self.send_frame(process, &addr, message),
+                Output::Note(note) => {
+                    let now = self.now;
+                    self.nodes[process.node].notes.push((now, note));
+                }
+            }
+        }
+        let node = &mut self.nodes[process.node];
+        if let Some(Program::Client(client)) = &mut node.program {
+            node.outcomes.extend(std::iter::from_fn(|| client.finished()));
+        }
+        self.plan_wake(process);
+    }
+
+    fn send_reply(&mut self, process: ProcessId, to: ReplyTo, message: Vec<u8>) {
+        let asked = self.network.asked.remove(&to);
+        let name = &self.nodes[process.node].name;
+        let Some((_, flight)) = asked.filter(|(asked, _)| *asked == process) else {
+            panic!("{name} answers twice, or what has no reply: {}", shown(&message));
+        };
+        self.after_latency(Event::Reply(flight, Ok(message)));
+    }
+
+    fn send_frame(&mut self, process: ProcessId, addr: &str, message: Vec<u8>) {
+        assert_eq!(message.first(), Some(&PEER_MARK), "a frame of replicas begins with the mark");
+        let id = self.network.link(process, addr);
+        let latency_ms = self.faults.latency_ms(&mut self.rng);
+        let link = &mut self.network.links[id];
+        link.last_arrival = link.last_arrival.max(self.now + latency_ms);
+        self.queue.push(link.last_arrival, Event::Frame(id, message));
+    }
+
+    /// Sends a request on its way.
+    pub(super) fn launch(&mut self, flight: Flight, timeout_ms: Millis) {
+        let id = self.network.fresh();
+        self.network.flights.insert(id, flight);
+        self.after_latency(Event::Request(id));
+        self.queue.push(self.now + timeout_ms, Event::Expire(id));
+    }
+
+    pub(super) fn plan_wake(&mut self, process: ProcessId) {
+        let node = &mut self.nodes[process.node];
+        let Some(at) = node.program.as_ref().and_then(Program::deadline) else {
+            return;
+        };
+        let at = at.max(self.now);
+        if node.wake_at.is_none_or(|planned| at < planned) {
+            node.wake_at = Some(at);
+            self.queue.push(at, Event::Wake(process));
+        }
+    }
+}
+
+/// What a caller learns when a connection ends under its request.
+pub(super) fn closed() -> CallError {
+    CallError::Lost("connection closed".to_string())
+}

@@ -1,0 +1,156 @@
+//! Processes begin, stop, go on and die.
+
+use super::cluster::{Cluster, closed};
+use super::node::{Node, ProcessId, Program};
+use super::queue::Event;
+use crate::core::client::{Client, ClientConfig};
+use crate::core::leader::{Leader, LeaderConfig};
+use crate::core::machine::{Input, Machine, Millis};
+use crate::core::server::{Server, ServerConfig};
+
+/// How long a client's operation may take.
+const CLIENT_TIMEOUT_MS: Millis = 5_000;
+
+/// The port of a server that was given none: the original's first.
+const SERVER_PORT: u16 = 38_000;
+
+impl Cluster {
+    /// Starts the view leader, where every machine looks for it.
+    pub fn spawn_leader(&mut self, name: &str, config: LeaderConfig) {
+        let addr = self.leader_addr.clone();
+        self.spawn(name, &addr, Box::new(Leader::new(config)));
+    }
+
+    /// Starts a server. A new name gets a host of its own, a name that ran before its old host; the
+    /// port is the config's, or 38000. Returns its address.
+    pub fn spawn_server(&mut self, name: &str, mut config: ServerConfig) -> String {
+        if config.port == 0 {
+            config.port = SERVER_PORT;
+        }
+        let addr = format!("{}:{}", self.host_for(name), config.port);
+        self.spawn(name, &addr, Box::new(Server::new(config)));
+        addr
+    }
+
+    /// Starts a client; `id` names it in request ids.
+    pub fn spawn_client(&mut self, name: &str, id: u64) {
+        let addr = format!("{}:0", self.host_for(name));
+        let config = ClientConfig { id, timeout_ms: CLIENT_TIMEOUT_MS };
+        let program = Program::Client(Box::new(Client::new(config)));
+        self.start(name, &addr, program);
+    }
+
+    /// Starts any machine, listening at `addr` (`ip:port`), which must be free. A name whose process
+    /// has died may be used again, at the old address or another.
+    pub fn spawn(&mut self, name: &str, addr: &str, machine: Box<dyn Machine>) {
+        let free = !self.network.listening.contains_key(addr);
+        assert!(free, "{addr} is taken");
+        let process = self.start(name, addr, Program::Machine(machine));
+        self.network.listening.insert(addr.to_string(), process);
+        self.deliver(process, Input::Start);
+    }
+
+    fn start(&mut self, name: &str, addr: &str, program: Program) -> ProcessId {
+        let next = self.nodes.len();
+        let index = *self.names.entry(name.to_string()).or_insert(next);
+        if index == next {
+            self.nodes.push(Node::new(name));
+        }
+        let node = &mut self.nodes[index];
+        assert!(node.program.is_none(), "{name} runs already");
+        node.addr = addr.to_string();
+        node.run += 1;
+        node.program = Some(program);
+        self.trace.add(self.now, || format!("{name} starts at {addr}"));
+        ProcessId { node: index, run: node.run }
+    }
+
+    /// Kills a node's process without a word (`kill -9`). Those with an open connection to it learn
+    /// that after a while, later ones are refused.
+    pub fn crash(&mut self, name: &str) {
+        let process = self.process(name);
+        self.trace.add(self.now, || format!("{name} is killed"));
+        let node = &mut self.nodes[process.node];
+        node.program = None;
+        node.paused = false;
+        node.wake_at = None;
+        node.backlog.clear();
+        self.network.listening.retain(|_, listener| *listener != process);
+        for flight in self.network.forget_asked_of(process) {
+            self.after_latency(Event::Reply(flight, Err(closed())));
+        }
+        for link in self.network.break_links_to(process) {
+            self.after_latency(Event::Closed(link));
+        }
+    }
+
+    /// Stops a node's process (`kill -STOP`): its connections stay open, its inputs wait.
+    pub fn pause(&mut self, name: &str) {
+        let process = self.process(name);
+        self.trace.add(self.now, || format!("{name} is stopped"));
+        self.nodes[process.node].paused = true;
+    }
+
+    /// Lets a stopped process go on; it gets at once all that has waited.
+    pub fn resume(&mut self, name: &str) {
+        let process = self.process(name);
+        self.trace.add(self.now, || format!("{name} goes on"));
+        let node = &mut self.nodes[process.node];
+        node.paused = false;
+        node.wake_at = None;
+        for input in std::mem::take(&mut node.backlog) {
+            self.deliver(process, input);
+        }
+        self.plan_wake(process);
+    }
+
+    /// Whether a process runs (or is stopped) under this name.
+    pub fn is_alive(&self, name: &str) -> bool {
+        self.nodes.iter().any(|node| node.name == name && node.program.is_some())
+    }
+
+    /// Whether a node's process is stopped.
+    pub fn is_paused(&self, name: &str) -> bool {
+        self.nodes[self.index(name)].paused
+    }
+
+    /// The names under which processes run, in the order in which they first began.
+    pub fn alive(&self) -> Vec<&str> {
+        let alive = self.nodes.iter().filter(|node| node.program.is_some());
+        alive.map(|node| node.name.as_str()).collect()
+    }
+
+    /// A node's address, `ip:port`.
+    pub fn addr(&self, name: &str) -> &str {
+        &self.nodes[self.index(name)].addr
+    }
+
+    /// A node's host.
+    pub fn ip(&self, name: &str) -> &str {
+        self.nodes[self.index(name)].ip()
+    }
+
+    /// The node, if this very process of it runs.
+    pub(super) fn running(&self, process: ProcessId) -> Option<&Node> {
+        let node = &self.nodes[process.node];
+        (node.run == process.run && node.program.is_some()).then_some(node)
+    }
+
+    /// The process that runs under this name; there must be one.
+    pub(super) fn process(&self, name: &str) -> ProcessId {
+        let node = self.index(name);
+        assert!(self.nodes[node].program.is_some(), "{name} does not run");
+        ProcessId { node, run: self.nodes[node].run }
+    }
+
+    pub(super) fn index(&self, name: &str) -> usize {
+        *self.names.get(name).unwrap_or_else(|| panic!("there is no node {name}"))
+    }
+
+    fn host_for(&self, name: &str) -> String {
+        match self.names.get(name) {
+            Some(node) => self.nodes[*node].ip().to_string(),
+            None => format!("10.0.0.{}", self.nodes.len() + 2),
+        }
+    }
+}

@@ -1,0 +1,98 @@
+//! A node: a name, an address, and the process that runs there, if any.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::fmt;
+
+use crate::core::client::{Client, OpError, OpId, Outcome};
+use crate::core::machine::{Input, Machine, Millis, Note};
+
+/// One run of a node's program. A node that was killed and started again is another process.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) struct ProcessId {
+    /// Index of the node.
+    pub(super) node: usize,
+    /// Counts the node's processes, from 1.
+    pub(super) run: u32,
+}
+
+/// What runs on a node.
+pub(super) enum Program {
+    /// A machine that is left to itself.
+    Machine(Box<dyn Machine>),
+    /// A client, which is given operations and has outcomes.
+    Client(Box<Client>),
+}
+
+impl Program {
+    pub(super) fn machine(&mut self) -> &mut dyn Machine {
+        match self {
+            Program::Machine(machine) => machine.as_mut(),
+            Program::Client(client) => client.as_mut(),
+        }
+    }
+
+    pub(super) fn deadline(&self) -> Option<Millis> {
+        match self {
+            Program::Machine(machine) => machine.deadline(),
+            Program::Client(client) => client.deadline(),
+        }
+    }
+}
+
+impl fmt::Debug for Program {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Program::Machine(_) => "Machine",
+            Program::Client(_) => "Client",
+        })
+    }
+}
+
+/// A node and what is known about it.
+#[derive(Debug)]
+pub(super) struct Node {
+    pub(super) name: String,
+    /// `ip:port`; where it listens, unless it is a client.
+    pub(super) addr: String,
+    /// Which of its processes runs, or ran last.
+    pub(super) run: u32,
+    /// `None`: no process runs.
+    pub(super) program: Option<Program>,
+    /// A stopped process (SIGSTOP): its inputs wait.
+    pub(super) paused: bool,
+    pub(super) backlog: VecDeque<Input>,
+    /// When the next wake-up is planned.
+    pub(super) wake_at: Option<Millis>,
+    /// How often it was woken at this point in time.
+    pub(super) woken: (Millis, u32),
+    /// What its processes had to say, oldest first.
+    pub(super) notes: Vec<(Millis, Note)>,
+    /// Outcomes of a client's operations.
+    pub(super) outcomes: BTreeMap<OpId, Result<Outcome, OpError>>,
+}
+
+impl Node {
+    pub(super) fn new(name: &str) -> Self {
+        Node {
+            name: name.to_string(),
+            addr: String::new(),
+            run: 0,
+            program: None,
+            paused: false,
+            backlog: VecDeque::new(),
+            wake_at: None,
+            woken: (0, 0),
+            notes: Vec::new(),
+            outcomes: BTreeMap::new(),
+        }
+    }
+
+    pub(super) fn ip(&self) -> &str {
+        ip_of(&self.addr)
+    }
+}
+
+/// The IP address in `ip:port`.
+pub(super) fn ip_of(addr: &str) -> &str {
+    addr.rsplit_once(':').map_or(addr, |(ip, _)| ip)
+}

@@ -1,0 +1,149 @@
+"""How a rebalance shows, and what goes on while it runs."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+import pytest
+
+from conftest import StartProgram
+from harness import Program, script, wait_until
+from rawwire import ask
+from rings import HEARTBEAT, Ring, store, unreadable
+
+PAIRS = {f"key{number}": number for number in range(40)}
+LOCK = {"cmd": "lock_get", "lockid": "rebalancing", "requestor": "ann"}
+
+
+@contextmanager
+def paused(program: Program) -> Iterator[None]:
+    """Stops a process without ending it: its connections stay, its answers do not come."""
+    os.kill(program.process.pid, signal.SIGSTOP)
+    try:
+        yield
+    finally:
+        os.kill(program.process.pid, signal.SIGCONT)
+
+
+def completed(ring: Ring) -> int:
+    """How often the view leader said that a rebalance is complete."""
+    return ring.leader.lines.count("Rebalancing complete")
+
+
+def wait_for_complete(ring: Ring, change: Callable[[], object]) -> None:
+    """Makes a change and waits until the view leader says that its rebalance is complete."""
+    before = completed(ring)
+    change()
+    wait_until(lambda: completed(ring) > before, what="Rebalancing complete")
+
+
+def settle(ring: Ring) -> None:
+    """Waits until the ring's lock is granted, and gives it back."""
+    wait_until(lambda: ask(ring.leader.port, LOCK) == {"status": "granted"}, what="a settled ring")
+    assert ask(ring.leader.port, {**LOCK, "cmd": "lock_release"}) == {"status": "ok"}
+
+
+def test_the_lock_and_the_lines_show_a_rebalance(
+    make_ring: Callable[..., Ring], start: StartProgram
+) -> None:
+    """While keys move the lock waits and the view leader answers; then it is granted.
+
+    A paused server keeps the rebalance from ending for as long as the test wants.
+    """
+    ring = make_ring(3, leader_options=())
+    client = ring.connect()
+    store(client, PAIRS)
+    settle(ring)
+    before = completed(ring)
+    begun = ring.leader.lines.count("Rebalancing...")
+    with paused(ring.servers[0]):
+        ring.begin()
+        ring.wait_members()
+        wait_until(lambda: ring.leader.lines.count("Rebalancing...") > begun)
+        waiting = start(script("client.py", *ring.hosts(), "lock_get", "rebalancing", "bob"))
+        waiting.wait_line("Waiting on lock rebalancing...")
+        slowest = 0.0
+        for _ in range(50):
+            began = time.monotonic()
+            assert ask(ring.leader.port, LOCK) == {"status": "retry"}
+            view = ask(ring.leader.port, {"cmd": "query_servers"})
+            assert len(view["result"]) == 4
+            port = int(view["result"][0][0].rpartition(":")[2])
+            rival = {"cmd": "heartbeat", "port": port, "requestor": "a rival"}
+            assert ask(ring.leader.port, rival)["status"] == "retry"
+            slowest = max(slowest, time.monotonic() - began)
+        assert slowest < 2.0
+        assert completed(ring) == before
+        assert ask(ring.leader.port, {**LOCK, "cmd": "lock_release"}) == {"status": "ok"}
+    wait_until(lambda: completed(ring) > before, what="Rebalancing complete")
+    assert waiting.wait() == 0
+    assert waiting.lines[-1] == "{'status': 'granted'}"
+    ring.wait_placed(PAIRS)
+    assert not unreadable(client, PAIRS)
+
+
+def test_complete_is_printed_only_when_every_key_is_in_its_place(
+    make_ring: Callable[..., Ring],
+) -> None:
+    """At the moment of the line nothing is missing and nothing is left over."""
+    ring = make_ring(3, leader_options=())
+    store(ring.connect(), PAIRS)
+    for _ in range(3):
+        settle(ring)
+        wait_for_complete(ring, ring.add)
+        settle(ring)
+        ring.wait_placed(PAIRS)
+    lines = [line for line in ring.leader.lines if line.startswith("Rebalancing")]
+    assert lines[-1] == "Rebalancing complete"
+
+
+@pytest.mark.parametrize("dies", [False, True], ids=["holds", "dies holding"])
+def test_a_holder_of_the_lock_cannot_stop_a_rebalance(
+    dies: bool, make_ring: Callable[..., Ring], start: StartProgram
+) -> None:
+    """The lock is a window, not a brake."""
+    ring = make_ring(3, leader_options=())
+    store(ring.connect(), PAIRS)
+    settle(ring)
+    if dies:
+        holder = start(script("client.py", *ring.hosts(), "lock_get", "rebalancing", "ann"))
+        holder.wait_line("granted")
+        holder.kill()
+    else:
+        assert ask(ring.leader.port, LOCK) == {"status": "granted"}
+    wait_for_complete(ring, ring.add)
+    ring.wait_placed(PAIRS)
+
+
+def test_every_asker_gets_an_address_that_it_can_reach(
+    make_ring: Callable[..., Ring], own_address: str
+) -> None:
+    """A server on the view leader's own host is listed to others under the host's address."""
+    ring = make_ring(1, server_options=HEARTBEAT)
+    port = ring.servers[0].port
+    assert ring.view()[0][0] == f"127.0.0.1:{port}"
+    reply = ask(ring.leader.port, {"cmd": "query_servers"}, own_address, host=own_address)
+    assert reply["result"][0][0] == f"{own_address}:{port}"
+    outside = (f"--viewleader={own_address}:{ring.leader.port}", f"--server={own_address}:{port}")
+    stdout, status = ring.client("setr", "a", "1", hosts=outside)
+    assert (stdout.splitlines()[-1], status) == ("set a to 1", 0)
+    assert ring.client("getr", "a", hosts=outside) == ("{'status': 'ok', 'value': '1'}\n", 0)
+
+
+def test_nothing_is_disturbed_when_nothing_changes(make_ring: Callable[..., Ring]) -> None:
+    """A settled ring stays settled: no further rebalance, no change of epoch."""
+    ring = make_ring(4)
+    store(ring.connect(), PAIRS)
+    settle(ring)
+    epoch, lines = ring.epoch(), list(ring.leader.lines)
+    heard = ask(ring.servers[0].port, {"cmd": "dht_stats", "dht": 1})
+    deadline = time.monotonic() + 2.0
+    wait_until(lambda: time.monotonic() > deadline, what="more than one lease")
+    assert (ring.epoch(), ring.leader.lines) == (epoch, lines)
+    now = ask(ring.servers[0].port, {"cmd": "dht_stats", "dht": 1})
+    assert json.dumps(now["revision"]) == json.dumps(heard["revision"])
