@@ -5,98 +5,19 @@
 
 mod dialogue;
 mod routes;
+mod types;
 
 use std::collections::{BTreeMap, VecDeque};
 
-use thiserror::Error;
-
 use self::dialogue::Dialogue;
 use self::routes::{Route, Routes};
+pub use self::types::{ClientConfig, Op, OpError, OpId, Outcome};
 use super::hash::{Slot, slot_of};
 use super::machine::{CallError, CallId, Input, Machine, Millis, Output, Target};
 use super::reply::Reply;
-use super::wire::json::{Json, Object};
+use super::wire::frame::is_too_long;
+use super::wire::json::Object;
 use super::wire::request::EXTENSION_VERSION;
-use super::wire::text::Text;
-
-/// Names an operation of a [`Client`].
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct OpId(pub u64);
-
-/// What a client wants of the ring.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Op {
-    /// Store on the key's three servers.
-    Write {
-        /// The name.
-        key: Text,
-        /// The value.
-        value: Json,
-    },
-    /// Read the last acknowledged value.
-    Read {
-        /// The name.
-        key: Text,
-    },
-}
-
-impl Op {
-    fn key(&self) -> &Text {
-        let (Op::Write { key, .. } | Op::Read { key }) = self;
-        key
-    }
-}
-
-/// How an operation ended well.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Outcome {
-    /// The write is acknowledged by these servers, primary first.
-    Written {
-        /// Their addresses.
-        servers: Vec<String>,
-    },
-    /// The value.
-    Value(Json),
-    /// The name has no value.
-    NotFound,
-}
-
-/// How an operation failed. All but [`OpError::Unknown`] mean that it did not happen.
-#[derive(Debug, Clone, PartialEq, Eq, Error)]
-pub enum OpError {
-    /// Did not happen: no view leader answered.
-    #[error(
-        "can't connect to view leader ({0}); start viewleader.py, or name its host with --viewleader"
-    )]
-    NoViewLeader(String),
-    /// Did not happen: the view has no server.
-    #[error("no servers in the view; start server.py")]
-    NoServers,
-    /// Did not happen: another client holds a vote on this key, or writes it.
-    #[error("key already being set")]
-    Busy,
-    /// Did not happen: an original server voted in another epoch.
-    #[error("server with wrong epoch")]
-    WrongEpoch,
-    /// Did not happen: nobody could serve it in time.
-    #[error("not done: {0}; try again")]
-    NotDone(String),
-    /// Did not happen: the message is over a limit.
-    #[error("{0}")]
-    TooLarge(String),
-    /// May have happened: no answer came in time.
-    #[error("outcome unknown: {0}; read the key before writing it again")]
-    Unknown(String),
-}
-
-/// A client's options.
-#[derive(Debug, Clone)]
-pub struct ClientConfig {
-    /// Names this client in request ids; two living clients must not share it.
-    pub id: u64,
-    /// After how long an operation fails.
-    pub timeout_ms: Millis,
-}
 
 /// How long to wait before something that was refused is tried again; doubled each time.
 const BACKOFF_FIRST_MS: Millis = 5;
@@ -214,16 +135,22 @@ impl Client {
             None => self.ask_view(now, id, out),
             Some(Route::NoServers) => {
                 running.trouble = Trouble::NoServers;
-                self.routes.forget();
-                self.give_up(id);
+                // Where there were servers before, the leader was started again, or they were.
+                if self.routes.had_servers() {
+                    self.pause_on(now, id);
+                } else {
+                    self.routes.forget();
+                    self.give_up(id);
+                }
             }
             Some(Route::Originals { servers, epoch }) => {
                 running.step = Step::Dialogue(Dialogue::new(servers, epoch));
                 self.converse(now, id, None, out);
             }
             Some(Route::Waiting { holders }) => {
-                let holders = holders.join(", ");
-                self.pause(now, id, format!("the key waits for one of {holders} to come back"));
+                let holders = holders.join(" or ");
+                let holders = if holders.is_empty() { "its servers".to_string() } else { holders };
+                self.pause(now, id, format!("the key waits for {holders} to come back"));
             }
             Some(Route::Primary { addr, revision }) => {
                 running.step = Step::Primary { revision };
@@ -377,7 +304,11 @@ impl Client {
             _ => {
                 let why = reply.text("error").map(|why| why.to_string());
                 let why = why.unwrap_or_else(|| "the reply makes no sense".to_string());
-                self.pause(now, id, why);
+                if is_too_long(&why) {
+                    self.finish(id, Err(OpError::TooLarge(why)));
+                } else {
+                    self.pause(now, id, why);
+                }
             }
         }
     }

@@ -9,7 +9,9 @@
 mod ask;
 mod cluster;
 mod faults;
+pub mod history;
 mod lifecycle;
+pub mod linearize;
 mod network;
 mod node;
 mod queue;

@@ -141,3 +141,17 @@ def test_a_client_that_dies_after_its_votes(make_ring: Callable[..., Ring]) -> N
         return reply == {"reply": "ok", "epoch": 1}
 
     wait_until(free, deadline=15, what="the vote to expire")
+
+
+def test_nobody_behind_any_member(make_ring: Callable[..., Ring]) -> None:
+    """Where none of a key's servers can be reached the dict says so, with status 1."""
+    ring = make_ring(0, leader_options=())
+    with closed_port() as port:
+        heartbeat = {"cmd": "heartbeat", "port": port, "requestor": "nobody"}
+        assert ask(ring.leader.port, heartbeat) == {"status": "ok", "epoch": 1}
+        stdout, status = ring.client("getr", "a")
+        assert stdout.splitlines()[0] == "{'status': 'unable to retrieve a from any server'}"
+        assert status == 1
+        stdout, status = ring.client("setr", "a", "1")
+        assert stdout.splitlines()[0] == "Trying to setr a to 1"
+        assert (len(stdout.splitlines()), status) == (2, 1), stdout

@@ -31,11 +31,11 @@ def name_of(mixture: tuple[bool, bool, bool]) -> str:
 class Mixture:
     """A ring and a client, each original or ours."""
 
-    def __init__(self, mixture: tuple[bool, bool, bool]) -> None:
-        """Starts a ring of three servers."""
+    def __init__(self, mixture: tuple[bool, bool, bool], servers: int = 3) -> None:
+        """Starts a ring."""
         self.old_client, self.old_servers, self.old_leader = mixture
         self.ring = Ring(
-            3,
+            servers,
             leader_options=("--lease", "30"),
             original_leader=self.old_leader,
             original_servers=self.old_servers,
@@ -152,18 +152,43 @@ def test_lock_get_waits(
     assert waiting.lines[-1] == "{'status': 'granted'}"
 
 
-def test_keys_stand_on_their_three_servers(mixed: Mixture) -> None:
+@pytest.fixture(params=MIXTURES, ids=[f"old:{name_of(m)}" for m in MIXTURES])
+def mixed_five(request: pytest.FixtureRequest) -> Iterator[Mixture]:
+    """One mixture with five servers."""
+    mixture = Mixture(request.param, 5)
+    yield mixture
+    mixture.ring.stop()
+
+
+def test_keys_stand_on_their_three_servers(mixed_five: Mixture) -> None:
     """With five servers, what each client writes is where its own rule looks for it."""
-    mixed.ring.add(2)
-    wait_until(mixed.epochs_agree, what="the servers to know the epoch")
-    view = mixed.ring.view()
+    view = mixed_five.ring.view()
     assert len(view) == 5
     keys = [f"key{number}" for number in range(4)]
     for key in keys:
-        lines, status = mixed.client("setr", key, f"value of {key}")
+        lines, status = mixed_five.client("setr", key, f"value of {key}")
         assert (lines.count(f"set {key} to value of {key}"), status) == (3, 0), lines
     expected = placement.expected_keys(view, keys)
     for address, wanted in expected.items():
         assert (held_keys(address) or set()) & set(keys) == wanted
     for key in keys:
-        assert mixed.reply("getr", key) == {"status": "ok", "value": f"value of {key}"}
+        assert mixed_five.reply("getr", key) == {"status": "ok", "value": f"value of {key}"}
+
+
+@pytest.mark.parametrize("old_client", [False, True], ids=["client", "old:client"])
+def test_servers_of_another_epoch(old_client: bool, make_ring: Callable[..., Ring]) -> None:
+    """Original servers that have not heard of the newest view refuse; no vote stays behind."""
+    ring = make_ring(
+        3,
+        leader_options=(),
+        server_options=("--heartbeat", "60"),
+        original_leader=True,
+        original_servers=True,
+    )
+    argv = original("client") if old_client else script("client.py")
+    done = run([*argv, *ring.hosts(), "setr", "a", "1"])
+    said = ["Trying to setr a to 1", "server with wrong epoch"]
+    assert (done.stdout.splitlines(), done.stderr, done.returncode) == (said, "", 1)
+    for server in ring.servers:
+        assert ask(server.port, {"cmd": "setr_request", "key": "a"})["reply"] == "ok"
+        assert ask(server.port, {"cmd": "get", "key": "a"}) == {"status": "not_found"}

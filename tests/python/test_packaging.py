@@ -24,7 +24,7 @@ def output(argv: Sequence[str], folder: Path, seconds: float = 60.0, **env: str)
     done = subprocess.run(
         list(argv),
         cwd=folder,
-        env=clean_env(**env),
+        env=clean_env(PYTHONPATH="", **env),
         capture_output=True,
         text=True,
         timeout=seconds,
@@ -59,7 +59,9 @@ def interpreters() -> list[str]:
 def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The wheel, built offline with the tools of this environment and what is built already."""
     folder = tmp_path_factory.mktemp("wheel")
-    env = {"VIRTUAL_ENV": sys.prefix, "PYO3_PYTHON": sys.executable}
+    # pip finds the build tools by the PATH, whether this environment is activated or not.
+    path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
+    env = {"VIRTUAL_ENV": sys.prefix, "PYO3_PYTHON": sys.executable, "PATH": path}
     pip = [sys.executable, "-m", "pip", "wheel", "--quiet", "--disable-pip-version-check"]
     options = ["--no-deps", "--no-build-isolation", "--no-index", "--wheel-dir", str(folder)]
     output([*pip, *options, str(ROOT)], ROOT, BUILD_SECONDS, **env)
@@ -101,7 +103,7 @@ def test_installed_from_the_wheel(
     assert Path(file).is_relative_to(home)
 
     path = f"{home / 'bin'}{os.pathsep}{os.environ['PATH']}"
-    env = clean_env(PATH=path)
+    env = clean_env(PATH=path, PYTHONPATH="")
     leader = start([str(home / "bin" / "viewleader.py"), "--port", "0"], env)
     options = ["--port", "0", "--viewleader", leader.address]
     start([str(home / "bin" / "server.py"), *options], env)

@@ -9,6 +9,8 @@ use crate::core::wire::json::Object;
 #[derive(Debug, Default)]
 pub(super) struct Routes {
     known: Option<Known>,
+    /// Whether a view with servers was ever learned.
+    had_servers: bool,
 }
 
 #[derive(Debug)]
@@ -65,8 +67,14 @@ impl Routes {
         let servers: Vec<(String, Slot)> =
             reply.decode("result").ok_or("query_servers was answered without a result")?;
         let view = reply.decode("dht").unwrap_or_default();
+        self.had_servers |= !servers.is_empty();
         self.known = Some(Known { epoch, ring: Ring::new(servers), view });
         Ok(())
+    }
+
+    /// Whether there ever were servers.
+    pub(super) fn had_servers(&self) -> bool {
+        self.had_servers
     }
 
     /// The view may have changed.

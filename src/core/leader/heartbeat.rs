@@ -99,7 +99,8 @@ impl Leader {
                 // We were started again: a revision that was used must not be used again.
                 self.revision = said.seen + REVISION_LEAP;
                 // Its ring has others that were not heard yet, and hold what it does not.
-                self.recovering_until.get_or_insert(now + self.config.lease_ms);
+                self.recovering_since.get_or_insert(now);
+                self.own_from = self.revision + 1;
                 out.push(Output::Note(Note::Recovering));
             }
             self.absent.remove(&id);
@@ -130,7 +131,11 @@ impl Leader {
     /// One entry that a server knows, for one range of ours.
     fn hear_entry(&mut self, now: Millis, index: usize, id: &NodeId, entry: &Entry) {
         let state = &mut self.ranges[index].state;
-        if entry.revision <= state.revision {
+        // After a restart, what a server knows of the ring before counts more than what this
+        // leader has made of less.
+        let older_ring = self.recovering_since.is_some() && entry.revision < self.own_from;
+        let known = if older_ring { state.claimed.unwrap_or(0) } else { state.revision };
+        if entry.revision <= known {
             if !state.names(id) && !state.leaving.contains(id) {
                 // It has data of a range that has moved on: it shall delete them.
                 state.leaving.push(id.clone());
@@ -142,15 +147,18 @@ impl Leader {
             self.revision = entry.revision + REVISION_LEAP;
         }
         let state = &mut self.ranges[index].state;
+        let named = |id: &NodeId| entry.names(id);
+        let leaving = state.named().chain(&state.leaving).filter(|id| !named(id));
+        let leaving = leaving.cloned().collect();
         *state = plan::State {
             revision: entry.revision,
             born: entry.born,
             led_since: entry.led_since,
             active: entry.active.iter().map(|peer| peer.id().clone()).collect(),
             joining: entry.joining.iter().map(|j| (j.id().clone(), j.since())).collect(),
-            leaving: Vec::new(),
+            leaving,
             waiting_since: None,
-            claimed: true,
+            claimed: Some(entry.revision),
             unsure: true,
         };
         let joiners = entry.joining.iter().map(|joiner| joiner.peer());

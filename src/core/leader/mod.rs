@@ -18,7 +18,7 @@ use std::collections::BTreeMap;
 use self::locks::Locks;
 use self::members::Members;
 use self::plan::{Census, Range};
-use self::probe::Absent;
+use self::probe::{Absent, Suspect};
 use super::assignment::{NodeId, Report, Revision};
 use super::machine::{CallId, Input, Machine, Millis, Note, Origin, Output, ReplyTo, Then};
 use super::reply::{self, Reply};
@@ -71,14 +71,21 @@ pub struct Leader {
     ranges: Vec<Range>,
     /// Servers that ranges name and that are not members.
     absent: BTreeMap<NodeId, Absent>,
+    /// Members that did not answer when they were asked whether they are there.
+    suspects: BTreeMap<NodeId, Suspect>,
     locks: Locks,
     calls: BTreeMap<CallId, Purpose>,
     next_call: u64,
     /// Whether `Rebalancing...` was said, and `Rebalancing complete` not yet.
     rebalancing: bool,
-    /// After a restart: no range is changed that no server has told of, until all were, or a full
-    /// lease has passed in which each living server must have been heard.
-    recovering_until: Option<Millis>,
+    /// When it was found that this leader was started again: no range is changed that no server
+    /// has told of, until all were, or a full lease has passed in which each living server must
+    /// have been heard.
+    recovering_since: Option<Millis>,
+    /// When recovery may go on.
+    recovery_at: Option<Millis>,
+    /// Revisions from here on are this leader's own; lower ones were given out before its start.
+    own_from: Revision,
     /// How many slots had no living holder when that was looked at last.
     slots_waiting: u32,
     /// Whether somebody may have to be told something.
@@ -100,6 +107,10 @@ enum Purpose {
 /// before it may have given out higher ones that nobody who was heard knows.
 const REVISION_LEAP: Revision = 1 << 32;
 
+/// How long a restarted leader listens before it changes anything that servers tell of. They notice
+/// that it was gone by their connections, and tell it again at once.
+const RECOVERY_GRACE_MS: Millis = 1_000;
+
 impl Leader {
     /// A leader that knows no server yet.
     pub fn new(config: LeaderConfig) -> Self {
@@ -110,11 +121,14 @@ impl Leader {
             members: Members::default(),
             ranges: plan::unassigned(),
             absent: BTreeMap::new(),
+            suspects: BTreeMap::new(),
             locks: Locks::default(),
             calls: BTreeMap::new(),
             next_call: 0,
             rebalancing: false,
-            recovering_until: None,
+            recovering_since: None,
+            recovery_at: None,
+            own_from: 0,
             slots_waiting: 0,
             untold: false,
             push_at: None,
@@ -224,6 +238,9 @@ impl Leader {
                 self.epoch += 1;
                 any = true;
             }
+            if let Some(extension) = &member.extension {
+                self.suspects.remove(&extension.id);
+            }
             let gone = why == GONE;
             if let Some(extension) = member.extension {
                 self.absent.insert(extension.id, Absent::new(addr.clone(), gone, now));
@@ -240,16 +257,12 @@ impl Leader {
     fn replan(&mut self, now: Millis, out: &mut Out) {
         let ring = self.members.ring();
         plan::cut(&mut self.ranges, &ring.boundaries());
-        if self.recovering_until.is_some_and(|until| now >= until)
-            || self.ranges.iter().all(|range| range.state.claimed)
-        {
-            self.recovering_until = None;
-        }
+        self.end_recovery(now);
         let census = self.census(now);
         let next = self.revision + 1;
         let mut lost = Lost::default();
         for range in &mut self.ranges {
-            plan::resolve(&mut range.state, &census);
+            plan::resolve(&mut range.state, &census, next);
             let target = target(&ring, range.start);
             let new = plan::advance(&range.state, &target, &census, next);
             if new.born != range.state.born && !range.state.active.is_empty() {
@@ -269,13 +282,26 @@ impl Leader {
         self.untold = true;
     }
 
+    /// Recovery ends when every range was told of by a server and each had time to tell, or after
+    /// a full lease.
+    fn end_recovery(&mut self, now: Millis) {
+        let Some(since) = self.recovering_since else { return };
+        let all_told = self.ranges.iter().all(|range| range.state.claimed.is_some());
+        let (grace, lease) = (since + RECOVERY_GRACE_MS, since + self.config.lease_ms);
+        if now >= lease || (all_told && now >= grace) {
+            self.recovering_since = None;
+        }
+        self.recovery_at = [grace, lease].into_iter().find(|at| *at > now);
+    }
+
     fn census(&self, now: Millis) -> Census {
         Census {
             live: self.members.ids().cloned().collect(),
             gone: self.absent.iter().filter(|(_, a)| a.gone).map(|(id, _)| id.clone()).collect(),
             now,
             give_up_after_ms: self.config.give_up_after_ms,
-            recovering: self.recovering_until.is_some(),
+            recovering: self.recovering_since.is_some(),
+            may_resolve: self.recovering_since.is_none_or(|since| now >= since + RECOVERY_GRACE_MS),
         }
     }
 
@@ -344,7 +370,8 @@ impl Machine for Leader {
     fn deadline(&self) -> Option<Millis> {
         let lease = self.members.first_overdue();
         let probe = self.absent.values().filter_map(|absent| absent.probe_at()).min();
-        [lease, probe, self.push_at, self.recovering_until].into_iter().flatten().min()
+        let suspect = self.suspects.values().map(|suspect| suspect.ask_at).min();
+        [lease, probe, suspect, self.push_at, self.recovery_at].into_iter().flatten().min()
     }
 }
 

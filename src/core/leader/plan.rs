@@ -32,8 +32,8 @@ pub(super) struct State {
     pub(super) leaving: Vec<NodeId>,
     /// Since when no active server is alive.
     pub(super) waiting_since: Option<Millis>,
-    /// Learned from a server after a restart of the leader.
-    pub(super) claimed: bool,
+    /// Learned from a server after a restart of the leader, at this revision.
+    pub(super) claimed: Option<Revision>,
     /// Learned so, and not every server named here was heard yet.
     pub(super) unsure: bool,
 }
@@ -71,12 +71,14 @@ pub(super) struct Census {
     pub(super) give_up_after_ms: Option<Millis>,
     /// The leader was started again, and servers of the ring before may not have been heard.
     pub(super) recovering: bool,
+    /// Each living server of the ring before had time to be heard.
+    pub(super) may_resolve: bool,
 }
 
 /// The state that follows `old` when the ring wants `target` (living servers, primary first).
 /// `next` is the revision that a change gets.
 pub(super) fn advance(old: &State, target: &[NodeId], census: &Census, next: Revision) -> State {
-    if old.unsure || (census.recovering && !old.claimed) {
+    if old.unsure || (census.recovering && old.claimed.is_none()) {
         return old.clone();
     }
     let mut new = old.clone();
@@ -154,11 +156,13 @@ pub(super) fn activate(state: &mut State, synced: &[NodeId], next: Revision) -> 
 }
 
 /// After a restart of the leader: a range that was learned may be changed once everybody whom it
-/// names was heard, or is certainly gone.
-pub(super) fn resolve(state: &mut State, census: &Census) {
+/// names was heard, or is certainly gone. It gets a new revision: what servers acknowledged to this
+/// leader before it learned of the range does not cover the old one.
+pub(super) fn resolve(state: &mut State, census: &Census, next: Revision) {
     let heard = |id: &NodeId| census.live.contains(id) || census.gone.contains(id);
-    if state.unsure && state.named().all(heard) {
+    if state.unsure && census.may_resolve && state.named().all(heard) {
         state.unsure = false;
+        state.revision = next;
     }
 }
 

@@ -14,6 +14,14 @@ const PROBE_TIMEOUT_MS: Millis = 2_000;
 /// How many refusals in a row prove that the process is gone.
 const REFUSALS_NEEDED: u32 = 2;
 
+/// A process that is being killed closes its sockets one after the other: for a moment its
+/// address neither answers nor refuses. So a member that did not answer is asked again, after this
+/// time, doubled each time.
+const SUSPECT_RETRY_MS: Millis = 25;
+
+/// How often it is asked again before its lease decides.
+const SUSPECT_RETRIES_MAX: u32 = 7;
+
 /// The question.
 const HELLO: &[u8] = br#"{"cmd": "dht_hello", "dht": 1}"#;
 
@@ -39,9 +47,19 @@ impl Absent {
     }
 }
 
+/// A member that did not answer.
+#[derive(Debug, Default)]
+pub(super) struct Suspect {
+    /// How often it was asked again.
+    retries: u32,
+    /// When to ask next.
+    pub(super) ask_at: Millis,
+}
+
 impl Leader {
     /// Asks a server's address who is there.
     pub(super) fn probe(&mut self, id: &NodeId, out: &mut Out) {
+        self.suspects.remove(id);
         self.ask(id, 0, out);
     }
 
@@ -83,12 +101,29 @@ impl Leader {
             }
             Err(CallError::Refused) => self.certainly_gone(now, id, out),
             Ok(reply) if !is_or_was(&reply, id) => self.certainly_gone(now, id, out),
-            // It is there, or silent: its lease decides.
-            _ => {}
+            Ok(_) => {
+                self.suspects.remove(id);
+            }
+            Err(CallError::NotSent(_) | CallError::Lost(_)) => self.suspect(now, id),
         }
     }
 
+    /// A member did not answer: it is asked again a few times, and then its lease decides.
+    fn suspect(&mut self, now: Millis, id: &NodeId) {
+        if self.members.by_id(id).is_none() {
+            return;
+        }
+        let suspect = self.suspects.entry(id.clone()).or_default();
+        if suspect.retries >= SUSPECT_RETRIES_MAX {
+            self.suspects.remove(id);
+            return;
+        }
+        suspect.ask_at = now + (SUSPECT_RETRY_MS << suspect.retries);
+        suspect.retries += 1;
+    }
+
     fn certainly_gone(&mut self, now: Millis, id: &NodeId, out: &mut Out) {
+        self.suspects.remove(id);
         if let Some(addr) = self.members.by_id(id).map(|member| member.addr.clone()) {
             self.remove(now, &[addr], GONE, out);
         } else if let Some(absent) = self.absent.get_mut(id) {
@@ -110,6 +145,14 @@ impl Leader {
         if self.members.first_overdue().is_some_and(|due| due <= now) {
             self.sweep(now, out);
         }
+        let suspects = self.suspects.iter().filter(|(_, suspect)| suspect.ask_at <= now);
+        let suspects: Vec<NodeId> = suspects.map(|(id, _)| id.clone()).collect();
+        for id in suspects {
+            if let Some(suspect) = self.suspects.get_mut(&id) {
+                suspect.ask_at = Millis::MAX;
+            }
+            self.ask(&id, 0, out);
+        }
         let due: Vec<NodeId> = self
             .absent
             .iter()
@@ -123,7 +166,7 @@ impl Leader {
             }
         }
         let gives_up = self.config.give_up_after_ms.is_some() && self.slots_waiting > 0;
-        if gives_up || self.recovering_until.is_some_and(|until| until <= now) {
+        if gives_up || self.recovering_since.is_some() {
             self.replan(now, out);
         }
         self.untold = true;

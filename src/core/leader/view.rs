@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use super::Leader;
 use super::heartbeat::reachable;
+use super::plan::Range;
 use crate::core::assignment::{NodeId, ViewExtension, ViewRange};
 use crate::core::machine::Origin;
 use crate::core::reply::Reply;
@@ -41,13 +42,17 @@ impl Leader {
                 servers.len() as u32 - 1
             })
         };
-        let assigned = self.ranges.iter().filter(|range| !range.state.active.is_empty());
+        // While servers of the ring before a restart were not heard, nobody can say who holds what
+        // they hold.
+        let recovering = self.recovering_since.is_some();
+        let known = |range: &&Range| recovering || !range.state.active.is_empty();
+        let assigned = self.ranges.iter().filter(known);
         let ranges = assigned
             .map(|range| {
                 let state = &range.state;
                 let active = state.active.iter().map(&mut index).collect();
                 let joining = state.joining.iter().map(|(id, _)| index(id)).collect();
-                let waiting = state.waiting_since.is_some();
+                let waiting = state.waiting_since.is_some() || state.active.is_empty();
                 ViewRange(range.start, range.end, state.revision, active, joining, waiting)
             })
             .collect();

@@ -16,7 +16,7 @@ use crate::core::wire::request::EXTENSION_VERSION;
 const HEARTBEAT_TIMEOUT_MS: Millis = 5_000;
 
 /// How soon a heartbeat that failed, or was answered `retry`, is sent again.
-pub(super) const HEARTBEAT_RETRY_MS: Millis = 200;
+const HEARTBEAT_RETRY_MS: Millis = 200;
 
 /// How many earlier identities are told; older ones have no range that waits for them.
 const IDENTITIES_TOLD_MAX: usize = 16;
@@ -50,6 +50,11 @@ impl Server {
         self.heartbeat_call = Some(call);
         let timeout_ms = HEARTBEAT_TIMEOUT_MS;
         out.push(Output::Call { call, target: Target::Leader, message, timeout_ms, keep });
+    }
+
+    /// Renews the lease before its time.
+    pub(super) fn heartbeat_soon(&mut self, now: Millis) {
+        self.heartbeat_at = self.heartbeat_at.min(now + HEARTBEAT_RETRY_MS);
     }
 
     /// The answer to a heartbeat.

@@ -96,6 +96,8 @@ impl Server {
                 };
             }
             Command::Hello => {
+                // A leader that asks may have been started again and not know us.
+                self.heartbeat_soon(now);
                 let hello = HelloReply { id: Some(self.id.clone()), was: self.was.clone() };
                 Reply::status("ok").text("role", "server").value("dht", &hello)
             }

@@ -373,8 +373,7 @@ impl Server {
         let lost: Vec<NodeId> = lost.map(|(id, _)| id.clone()).collect();
         if lost.is_empty() {
             // Nobody's but the leader's: is it still there, and does it still know us?
-            let soon = now + adopt::HEARTBEAT_RETRY_MS;
-            self.heartbeat_at = self.heartbeat_at.min(soon);
+            self.heartbeat_soon(now);
         } else {
             self.report_refused(lost, out);
         }

@@ -27,6 +27,18 @@ pub enum FrameError {
     },
 }
 
+/// Whether the text of an error reply is that of [`FrameError::TooLong`]: the same message will be
+/// too long again.
+///
+/// ```
+/// use dht::core::wire::frame::{FrameError, is_too_long};
+/// assert!(is_too_long(&FrameError::TooLong { length: 9, limit: 8 }.to_string()));
+/// assert!(!is_too_long(&FrameError::NotPositive(0).to_string()));
+/// ```
+pub fn is_too_long(error: &str) -> bool {
+    error.starts_with("message of ") && error.contains(" bytes is over the limit of ")
+}
+
 /// Reads the frame at the start of `buffer`.
 ///
 /// `Ok(None)`: more bytes are needed. `Ok(Some(n))`: `buffer[HEADER_BYTES..n]` is the message and
