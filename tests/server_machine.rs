@@ -1,0 +1,236 @@
+//! The server's machine, fed by hand: what once went wrong, at the smallest scale at which it did.
+
+use std::sync::Arc;
+
+use dht::core::assignment::{Entry, Joiner, NodeId, Peer, Report, Snapshot, Span};
+use dht::core::hash::{SLOT_COUNT, slot_of};
+use dht::core::machine::{CallId, Input, Machine, Origin, Output, ReplyTo, Target};
+use dht::core::server::{Server, ServerConfig};
+use dht::core::wire::json::{Json, Object};
+use dht::core::wire::peer::{Body, Cell, Part, PeerMessage, Version};
+use dht::core::wire::text::Text;
+
+/// A server with a leader played by the test.
+struct Stage {
+    server: Server,
+    id: NodeId,
+    now: u64,
+    replies: u64,
+}
+
+impl Stage {
+    /// A server that the leader has accepted.
+    fn new() -> Self {
+        let mut server = Server::new(ServerConfig { seed: 1, port: 1, ..ServerConfig::default() });
+        let mut out = Vec::new();
+        server.handle(0, Input::Start, &mut out);
+        let (call, message) = leader_call(&out, "heartbeat").expect("a heartbeat at the start");
+        let id = Object::parse(&message).unwrap().json("requestor").unwrap();
+        let mut stage = Stage { server, id: Arc::from(id.as_str()), now: 0, replies: 0 };
+        let snapshot = stage.snapshot(0, Vec::new());
+        let reply = format!(r#"{{"status": "ok", "epoch": 1, "dht": {snapshot}}}"#);
+        let result = Ok(reply.into_bytes());
+        stage.server.handle(0, Input::Returned { call, result }, &mut Vec::new());
+        stage
+    }
+
+    fn snapshot(&self, revision: u64, entries: Vec<Entry>) -> String {
+        let you = Some(self.id.clone());
+        let addr = "here:1".to_string();
+        let snapshot =
+            Snapshot { version: 1, you, addr, epoch: 1, revision, entries, ..Snapshot::default() };
+        serde_json::to_string(&snapshot).unwrap()
+    }
+
+    /// The leader assigns a range; returns what the server did.
+    fn assign(&mut self, entry: Entry) -> Vec<Output> {
+        let snapshot = self.snapshot(entry.revision, vec![entry]);
+        self.request(&format!(r#"{{"cmd": "dht_assign", "dht": {snapshot}}}"#))
+    }
+
+    fn request(&mut self, message: &str) -> Vec<Output> {
+        self.replies += 1;
+        let to = ReplyTo(self.replies);
+        self.frame(to, message.as_bytes().to_vec())
+    }
+
+    /// Another server says something.
+    fn hear(&mut self, from: &Peer, body: Body) -> Vec<Output> {
+        let message = PeerMessage { from: from.clone(), to: self.id.clone(), body };
+        self.frame(ReplyTo(0), message.encode())
+    }
+
+    fn frame(&mut self, to: ReplyTo, message: Vec<u8>) -> Vec<Output> {
+        let mut out = Vec::new();
+        let origin = Origin { peer_ip: "127.0.0.1".into(), local_ip: "127.0.0.1".into() };
+        self.server.handle(self.now, Input::Frame { to, origin, message }, &mut out);
+        out
+    }
+
+    fn me(&self) -> Peer {
+        Peer(self.id.clone(), "here:1".to_string())
+    }
+}
+
+fn peer(name: &str) -> Peer {
+    Peer(Arc::from(name), format!("{name}:1"))
+}
+
+fn entry(revision: u64, led_since: u64, active: Vec<Peer>) -> Entry {
+    Entry { start: 0, end: SLOT_COUNT, revision, born: 1, led_since, active, joining: Vec::new() }
+}
+
+/// The first call to the leader of this command.
+fn leader_call(out: &[Output], command: &str) -> Option<(CallId, Vec<u8>)> {
+    out.iter().find_map(|output| match output {
+        Output::Call { call, target: Target::Leader, message, .. } => {
+            let said = Object::parse(message).ok()?.text("cmd")?;
+            (said.as_bytes() == command.as_bytes()).then(|| (*call, message.clone()))
+        }
+        _ => None,
+    })
+}
+
+/// The replies, as text.
+fn replies(out: &[Output]) -> Vec<String> {
+    let replies = out.iter().filter_map(|output| match output {
+        Output::Reply { message, .. } => Some(String::from_utf8_lossy(message).into_owned()),
+        _ => None,
+    });
+    replies.collect()
+}
+
+/// What was said to a server.
+fn said_to(out: &[Output], name: &str) -> Vec<Body> {
+    let addr = format!("{name}:1");
+    let said = out.iter().filter_map(|output| match output {
+        Output::Send { addr: to, message } if *to == addr => PeerMessage::decode(message),
+        _ => None,
+    });
+    said.map(|message| message.body).collect()
+}
+
+const READ: &str = r#"{"cmd": "dht_read", "key": "k", "dht": {"revision": 1}}"#;
+
+#[test]
+fn a_primary_left_alone_while_it_reconciles_serves() {
+    let mut stage = Stage::new();
+    let me = stage.me();
+    let out = stage.assign(entry(5, 5, vec![me.clone(), peer("b")]));
+    assert!(said_to(&out, "b").iter().any(|body| matches!(body, Body::Ask { .. })));
+    assert_eq!(replies(&stage.request(READ)), Vec::<String>::new(), "it reconciles first");
+    // The only server that it could ask dies.
+    let out = stage.assign(entry(6, 5, vec![me]));
+    assert!(replies(&out).contains(&r#"{"status": "not_found"}"#.to_string()), "{out:?}");
+}
+
+#[test]
+fn a_read_is_answered_from_its_own_slot() {
+    let mut stage = Stage::new();
+    let me = stage.me();
+    stage.assign(entry(1, 1, vec![me]));
+    let write = r#"{"cmd": "dht_write", "key": "k", "val": 7,
+        "dht": {"client": 1, "number": 1, "revision": 1}}"#;
+    assert_eq!(replies(&stage.request(write)), [r#"{"status": "ok", "servers": ["here:1"]}"#]);
+    // Shared with a read of the range's first slot, and confirmed by another server.
+    let me = stage.me();
+    stage.assign(entry(2, 1, vec![me, peer("b")]));
+    assert!(slot_of(b"k") > 0);
+    let out = stage.request(READ);
+    let round = said_to(&out, "b").into_iter().find_map(|body| match body {
+        Body::Confirm { round, .. } => Some(round),
+        _ => None,
+    });
+    let confirmed = Body::Confirmed { span: Span(0, SLOT_COUNT, 2), round: round.unwrap() };
+    let out = stage.hear(&peer("b"), confirmed);
+    assert_eq!(replies(&out), [r#"{"status": "ok", "value": 7}"#]);
+}
+
+#[test]
+fn the_piece_beside_a_cut_reports_its_joiner() {
+    let mut stage = Stage::new();
+    let me = stage.me();
+    let mut joined = entry(2, 1, vec![me.clone()]);
+    stage.assign(entry(1, 1, vec![me.clone()]));
+    // One value in the upper half, so that the joiner has something to get there.
+    let slot = slot_of(b"k");
+    let cut = slot - 1;
+    let write = r#"{"cmd": "dht_write", "key": "k", "val": 7,
+        "dht": {"client": 1, "number": 1, "revision": 1}}"#;
+    stage.request(write);
+    joined.joining = vec![Joiner(Arc::from("j"), "j:1".into(), 2)];
+    stage.assign(joined.clone());
+    let span = Span(0, SLOT_COUNT, 2);
+    let out = stage.hear(&peer("j"), Body::Confirmed { span, round: 0 });
+    assert!(leader_call(&out, "dht_report").is_none(), "the value is still on its way");
+    // Only the upper half gets a new revision: the lower one lacks nothing any more.
+    let upper = Entry { revision: 3, ..joined.part(cut, SLOT_COUNT) };
+    let out = stage.assign(upper);
+    let (_, report) = leader_call(&out, "dht_report").expect("the lower piece is synced");
+    let report: Report = Object::parse(&report).unwrap().decode("dht").unwrap();
+    assert_eq!(report.synced, [(Span(0, cut, 2), vec![NodeId::from("j")])]);
+}
+
+#[test]
+fn a_leader_that_does_not_know_us_is_told_what_we_hold() {
+    let mut stage = Stage::new();
+    let me = stage.me();
+    stage.assign(entry(4, 4, vec![me]));
+    let mut out = Vec::new();
+    stage.server.handle(10_000, Input::Tick, &mut out);
+    let (call, _) = leader_call(&out, "heartbeat").expect("a heartbeat is due");
+    let reply = br#"{"status": "retry", "epoch": 0, "dht": {"version":1,"tell":true}}"#.to_vec();
+    let mut out = Vec::new();
+    stage.server.handle(10_001, Input::Returned { call, result: Ok(reply) }, &mut out);
+    let (_, again) = leader_call(&out, "heartbeat").expect("it answers at once");
+    let again = String::from_utf8(again).unwrap();
+    assert!(again.contains(r#""holds":[{"start":0,"end":10000,"revision":4"#), "{again}");
+}
+
+#[test]
+fn a_joiner_forgets_what_it_held_before() {
+    let mut stage = Stage::new();
+    let me = stage.me();
+    let slot = slot_of(b"k");
+    stage.assign(entry(1, 1, vec![peer("p"), me.clone()]));
+    let cell = |sequence, value: &str| Cell {
+        version: Version { revision: 1, sequence },
+        value: Json::parse(value.as_bytes()).unwrap(),
+    };
+    let prepare = Body::Prepare {
+        span: Span(slot, slot + 1, 1),
+        number: 1,
+        key: Text::from("k"),
+        cell: cell(9, "\"never acknowledged\""),
+        id: Default::default(),
+        voted: false,
+    };
+    stage.hear(&peer("p"), prepare);
+    let mut joins = entry(3, 2, vec![peer("q")]);
+    joins.joining = vec![Joiner(me.0.clone(), me.1.clone(), 3)];
+    stage.assign(joins);
+    let get = r#"{"cmd": "get", "key": "k"}"#;
+    assert_eq!(replies(&stage.request(get)), [r#"{"status": "not_found"}"#]);
+    // What the primary gives counts, though its version is lower.
+    let part = Part { cells: vec![(Text::from("k"), cell(2, "1"))], last: true, ..Part::default() };
+    let out =
+        stage.hear(&peer("q"), Body::Chunk { span: Span(slot, slot + 1, 3), number: 5, part });
+    let held = said_to(&out, "q");
+    assert_eq!(held, [Body::ChunkHeld { span: Span(slot, slot + 1, 3), number: 5 }]);
+    assert_eq!(replies(&stage.request(get)), [r#"{"status": "ok", "value": 1}"#]);
+}
+
+#[test]
+fn a_deposed_primary_gets_no_confirmation_and_learns_why() {
+    let mut stage = Stage::new();
+    let me = stage.me();
+    stage.assign(entry(1, 1, vec![peer("old"), me.clone(), peer("new")]));
+    stage.assign(entry(2, 2, vec![peer("new"), me]));
+    // The old primary's address is not in the entry any more: it comes with its message.
+    let span = Span(0, SLOT_COUNT, 1);
+    let out = stage.hear(&peer("old"), Body::Confirm { span, round: 7 });
+    let said = said_to(&out, "old");
+    let taught = said.iter().any(|body| matches!(body, Body::Teach(e) if e[0].revision == 2));
+    assert!(taught, "{said:?}");
+    assert!(!said.iter().any(|body| matches!(body, Body::Confirmed { .. })), "{said:?}");
+}
