@@ -129,6 +129,8 @@ pub enum HistoryError {
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct History {
     events: Vec<Event>,
+    /// How many of them begin an operation.
+    calls: usize,
     /// For each process that is busy, the number of the event that began it.
     open: BTreeMap<u64, usize>,
 }
@@ -180,6 +182,7 @@ impl History {
                     return Err("a put is called with a value, a get without".to_string());
                 }
                 self.open.insert(process, self.events.len());
+                self.calls += 1;
             }
             (_, None) => return Err(format!("process {process} has called nothing")),
             (_, Some(&number)) => {
@@ -193,12 +196,12 @@ impl History {
 
     /// How many operations have begun.
     pub fn len(&self) -> usize {
-        self.events.iter().filter(|event| event.kind == Kind::Invoke).count()
+        self.calls
     }
 
     /// Whether none has begun.
     pub fn is_empty(&self) -> bool {
-        self.events.is_empty()
+        self.calls == 0
     }
 
     /// The operations in the order of their calls.

@@ -47,18 +47,6 @@ def make_ring() -> Iterator[Callable[..., Ring]]:
         ring.stop()
 
 
-@pytest.fixture
-def own_address() -> str:
-    """An address of this machine by which other hosts reach it; loopback where it has none."""
-    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sock:
-        try:
-            # Connecting a datagram socket sends nothing: it only asks for the route.
-            sock.connect(("192.0.2.1", 9))
-        except OSError:
-            return "127.0.0.1"
-        return str(sock.getsockname()[0])
-
-
 @pytest.fixture(scope="module")
 def ring() -> Iterator[Ring]:
     """A ring of three servers for the tests of one file that leave its members as they are."""

@@ -48,6 +48,17 @@ def test_files_that_are_named_exist(page: Path) -> None:
         assert list(ROOT.glob(path.rstrip("/"))), path
 
 
+def test_bugs_are_held_by_tests() -> None:
+    """Every test that the list of found bugs names is there."""
+    columns = ("what it was", "how it was found", "seed", "test that holds it")
+    for row in table(ROOT / "docs" / "found-bugs.md", *columns):
+        assert row[3], row[0]
+        for place in row[3].split("; "):
+            file, _, name = place.partition(": ")
+            text = (ROOT / file).read_text(encoding="utf-8")
+            assert not name or re.search(rf"\b(?:fn|def) {name}\(", text), place
+
+
 def test_make_targets_exist() -> None:
     """Every `make TARGET` is one of the Makefile."""
     targets = set(re.findall(r"^\.PHONY: (\S+)$", (ROOT / "Makefile").read_text(), re.MULTILINE))

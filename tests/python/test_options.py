@@ -51,7 +51,7 @@ def test_quiet(make_ring: Callable[..., Ring]) -> None:
     assert not server.saw("Setting") and not server.saw("Querying"), server.lines
 
 
-def test_bind(start: StartProgram, own_address: str) -> None:
+def test_bind(start: StartProgram) -> None:
     """`--bind` listens at one address only; by default a node listens at all."""
     bound = start(script("viewleader.py", "--port", "0", "--bind", "127.0.0.2"))
     wait_until(lambda: bound.port)
@@ -60,8 +60,8 @@ def test_bind(start: StartProgram, own_address: str) -> None:
     with pytest.raises(ConnectionRefusedError):
         ask(bound.port, query)
     everywhere = start(script("viewleader.py", "--port", "0"))
-    for host in ("127.0.0.1", "127.0.0.2", own_address):
-        reply = ask(everywhere.port, query, own_address if host == own_address else host, host=host)
+    for host in ("127.0.0.1", "127.0.0.2"):
+        reply = ask(everywhere.port, query, host, host=host)
         assert reply == {"result": [], "epoch": 0}
 
 

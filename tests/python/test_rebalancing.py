@@ -120,21 +120,6 @@ def test_a_holder_of_the_lock_cannot_stop_a_rebalance(
     ring.wait_placed(PAIRS)
 
 
-def test_every_asker_gets_an_address_that_it_can_reach(
-    make_ring: Callable[..., Ring], own_address: str
-) -> None:
-    """A server on the view leader's own host is listed to others under the host's address."""
-    ring = make_ring(1, server_options=HEARTBEAT)
-    port = ring.servers[0].port
-    assert ring.view()[0][0] == f"127.0.0.1:{port}"
-    reply = ask(ring.leader.port, {"cmd": "query_servers"}, own_address, host=own_address)
-    assert reply["result"][0][0] == f"{own_address}:{port}"
-    outside = (f"--viewleader={own_address}:{ring.leader.port}", f"--server={own_address}:{port}")
-    stdout, status = ring.client("setr", "a", "1", hosts=outside)
-    assert (stdout.splitlines()[-1], status) == ("set a to 1", 0)
-    assert ring.client("getr", "a", hosts=outside) == ("{'status': 'ok', 'value': '1'}\n", 0)
-
-
 def test_nothing_is_disturbed_when_nothing_changes(make_ring: Callable[..., Ring]) -> None:
     """A settled ring stays settled: no further rebalance, no change of epoch."""
     ring = make_ring(4)

@@ -1,0 +1,164 @@
+//! The view leader's machine, fed by hand: what needs askers on several hosts, or exact times.
+
+use dht::core::leader::{Leader, LeaderConfig};
+use dht::core::machine::{
+    CallError, CallId, Input, Machine, Note, Origin, Output, ReplyTo, Target,
+};
+
+/// A leader, and the time.
+struct Stage {
+    leader: Leader,
+    now: u64,
+    out: Vec<Output>,
+}
+
+impl Stage {
+    fn new(config: LeaderConfig) -> Self {
+        Stage { leader: Leader::new(config), now: 0, out: Vec::new() }
+    }
+
+    /// Asks from a host, over the leader's address `local_ip`, and returns the reply.
+    fn ask(&mut self, peer_ip: &str, local_ip: &str, message: &str) -> String {
+        let origin = Origin { peer_ip: peer_ip.into(), local_ip: local_ip.into() };
+        let message = message.as_bytes().to_vec();
+        self.handle(Input::Frame { to: ReplyTo(1), origin, message });
+        let reply = self.out.iter().find_map(|output| match output {
+            Output::Reply { message, .. } => Some(String::from_utf8(message.clone()).unwrap()),
+            _ => None,
+        });
+        reply.expect("a request is answered")
+    }
+
+    fn ask_here(&mut self, message: &str) -> String {
+        self.ask("127.0.0.1", "127.0.0.1", message)
+    }
+
+    fn handle(&mut self, input: Input) {
+        self.out.clear();
+        self.leader.handle(self.now, input, &mut self.out);
+    }
+
+    /// The calls to a server that were just made.
+    fn calls(&self, addr: &str) -> Vec<(CallId, String)> {
+        let calls = self.out.iter().filter_map(|output| match output {
+            Output::Call { call, target: Target::Addr(to), message, .. } if to == addr => {
+                Some((*call, String::from_utf8(message.clone()).unwrap()))
+            }
+            _ => None,
+        });
+        calls.collect()
+    }
+
+    fn failed(&self) -> bool {
+        self.out.iter().any(|output| matches!(output, Output::Note(Note::Failed { .. })))
+    }
+}
+
+/// A heartbeat of a server that speaks the extension.
+fn heartbeat(port: u16, requestor: &str) -> String {
+    format!(
+        r#"{{"cmd": "heartbeat", "port": {port}, "requestor": {requestor}, "dht": {{"version": 1}}}}"#
+    )
+}
+
+/// A heartbeat of an original server.
+fn plain(port: u16, requestor: &str) -> String {
+    format!(r#"{{"cmd": "heartbeat", "port": {port}, "requestor": {requestor}}}"#)
+}
+
+const QUERY: &str = r#"{"cmd": "query_servers"}"#;
+
+#[test]
+fn each_asker_gets_an_address_that_it_can_reach() {
+    let mut stage = Stage::new(LeaderConfig::default());
+    stage.ask_here(&plain(38000, "0.5"));
+    stage.ask("10.0.0.7", "10.0.0.1", &plain(38000, "0.25"));
+    let here = stage.ask_here(QUERY);
+    assert!(
+        here.contains(r#""127.0.0.1:38000""#) && here.contains(r#""10.0.0.7:38000""#),
+        "{here}"
+    );
+    // From elsewhere the leader's own host is called by the address that the asker used.
+    let there = stage.ask("10.0.0.9", "10.0.0.1", QUERY);
+    assert!(there.contains(r#""10.0.0.1:38000""#) && there.contains(r#""10.0.0.7:38000""#));
+    assert!(!there.contains("127.0.0.1"), "{there}");
+}
+
+#[test]
+fn an_advertised_host_replaces_loopback_for_others() {
+    let advertise = Some("ring.example".to_string());
+    let mut stage = Stage::new(LeaderConfig { advertise, ..LeaderConfig::default() });
+    stage.ask_here(&plain(38000, "0.5"));
+    assert!(stage.ask_here(QUERY).contains(r#""127.0.0.1:38000""#));
+    let there = stage.ask("10.0.0.9", "10.0.0.1", QUERY);
+    assert!(there.contains(r#""ring.example:38000""#), "{there}");
+}
+
+#[test]
+fn a_sweep_is_one_epoch_however_many_it_expires() {
+    let mut stage = Stage::new(LeaderConfig::default());
+    stage.ask_here(&plain(1, "0.1"));
+    stage.now = 100;
+    stage.ask_here(&plain(2, "0.2"));
+    stage.now = 30_000;
+    assert!(
+        stage.ask_here(QUERY).ends_with(r#""epoch": 2}"#),
+        "both live to the end of their lease"
+    );
+    stage.now = 30_101;
+    assert_eq!(stage.ask_here(QUERY), r#"{"result": [], "epoch": 3}"#);
+    assert_eq!(stage.ask_here(&plain(1, "0.1")), r#"{"status": "deny"}"#);
+    assert_eq!(stage.ask_here(&plain(1, "0.3")), r#"{"status": "ok", "epoch": 4}"#);
+}
+
+#[test]
+fn a_dying_server_is_asked_again_until_it_refuses() {
+    let mut stage = Stage::new(LeaderConfig::default());
+    stage.ask_here(&heartbeat(38000, "0.5"));
+    let addr = "127.0.0.1:38000";
+    stage.handle(Input::Disconnected { addr: addr.to_string() });
+    let (call, hello) = stage.calls(addr).remove(0);
+    assert!(hello.contains("dht_hello"));
+    // Its listener is still open, and resets what it had accepted.
+    let reset = Err(CallError::Lost("connection reset".to_string()));
+    stage.handle(Input::Returned { call, result: reset });
+    assert!(!stage.failed());
+    stage.now = stage.leader.deadline().expect("it is asked again");
+    assert!(stage.now < 1_000, "soon");
+    stage.handle(Input::Tick);
+    for _ in 0..2 {
+        let (call, _) = stage.calls(addr).remove(0);
+        stage.handle(Input::Returned { call, result: Err(CallError::Refused) });
+    }
+    assert!(stage.failed());
+}
+
+#[test]
+fn a_silent_server_keeps_its_lease() {
+    let mut stage = Stage::new(LeaderConfig::default());
+    stage.ask_here(&heartbeat(38000, "0.5"));
+    let addr = "127.0.0.1:38000";
+    stage.handle(Input::Disconnected { addr: addr.to_string() });
+    // However often it is asked, silence proves nothing.
+    while let Some((call, _)) = stage.calls(addr).into_iter().find(|(_, m)| m.contains("hello")) {
+        stage.now += 2_000;
+        let silence = Err(CallError::Lost("timed out".to_string()));
+        stage.handle(Input::Returned { call, result: silence });
+        assert!(!stage.failed());
+        if let Some(at) = stage.leader.deadline().filter(|at| *at < 30_000) {
+            stage.now = stage.now.max(at);
+            stage.handle(Input::Tick);
+        }
+    }
+    assert!(stage.now < 30_000, "it is not asked for ever");
+    assert!(stage.ask_here(QUERY).contains(addr));
+}
+
+#[test]
+fn a_plain_heartbeat_is_believed_for_its_lease() {
+    let mut stage = Stage::new(LeaderConfig::default());
+    stage.ask_here(&plain(38000, "0.5"));
+    stage.handle(Input::Disconnected { addr: "127.0.0.1:38000".to_string() });
+    assert!(stage.out.is_empty(), "nobody asks an original server who it is");
+    assert_eq!(stage.leader.deadline(), None, "its lease is looked at when somebody asks");
+}
