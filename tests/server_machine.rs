@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use dht::core::assignment::{Entry, Joiner, NodeId, Peer, Report, Snapshot, Span};
 use dht::core::hash::{SLOT_COUNT, slot_of};
-use dht::core::machine::{CallId, Input, Machine, Origin, Output, ReplyTo, Target};
+use dht::core::machine::{CallId, Input, Machine, Note, Origin, Output, ReplyTo, Target};
 use dht::core::server::{Server, ServerConfig};
 use dht::core::wire::json::{Json, Object};
 use dht::core::wire::peer::{Body, Cell, Part, PeerMessage, Version};
@@ -233,4 +233,33 @@ fn a_deposed_primary_gets_no_confirmation_and_learns_why() {
     let taught = said.iter().any(|body| matches!(body, Body::Teach(e) if e[0].revision == 2));
     assert!(taught, "{said:?}");
     assert!(!said.iter().any(|body| matches!(body, Body::Confirmed { .. })), "{said:?}");
+}
+
+#[test]
+fn a_server_that_the_leader_cannot_reach_does_not_rush_back() {
+    let mut stage = Stage::new();
+    let mut out = Vec::new();
+    stage.server.handle(10_000, Input::Tick, &mut out);
+    let (call, _) = leader_call(&out, "heartbeat").expect("a heartbeat is due");
+    let mut out = Vec::new();
+    let deny = Ok(br#"{"status": "deny"}"#.to_vec());
+    stage.server.handle(10_001, Input::Returned { call, result: deny }, &mut out);
+    let told = |output: &Output| matches!(output, Output::Note(Note::Unreachable { addr }) if addr == "here:1");
+    assert!(out.iter().any(told), "{out:?}");
+    assert!(leader_call(&out, "heartbeat").is_none());
+    assert_eq!(stage.server.deadline(), Some(20_000), "it tries again with the next heartbeat");
+}
+
+#[test]
+fn a_server_that_slept_through_its_lease_joins_again_at_once() {
+    let mut stage = Stage::new();
+    let mut out = Vec::new();
+    stage.server.handle(40_000, Input::Tick, &mut out);
+    let (call, _) = leader_call(&out, "heartbeat").expect("a heartbeat is due");
+    let mut out = Vec::new();
+    let deny = Ok(br#"{"status": "deny"}"#.to_vec());
+    stage.server.handle(40_001, Input::Returned { call, result: deny }, &mut out);
+    let (_, again) = leader_call(&out, "heartbeat").expect("it joins again");
+    let again = String::from_utf8(again).unwrap();
+    assert!(again.contains(&format!(r#""was":["{}"]"#, stage.id)), "{again}");
 }

@@ -183,6 +183,12 @@ pub enum Note {
         /// The server's address as far as it is known.
         addr: String,
     },
+    /// A server was removed from the view though its lease was good: the leader cannot reach it at
+    /// the address that it is known by.
+    Unreachable {
+        /// That address.
+        addr: String,
+    },
     /// A server that was denied has taken a new identity.
     Renamed {
         /// The new one.

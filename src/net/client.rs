@@ -112,7 +112,7 @@ impl BlockingClient {
     }
 
     /// Sends one request to the server and gives its reply; the ports are tried in order until one
-    /// replies without `error`.
+    /// replies without `error`. Where one port was named, its reply is given whatever it says.
     pub fn call_server(&self, request: &[u8], stop: StopCheck) -> Result<Vec<u8>, ClientError> {
         self.call_range(&self.server, request, stop)
     }
@@ -160,8 +160,10 @@ impl BlockingClient {
         self.check(request.len())?;
         for addr in &hosts.addrs {
             let patience = self.patience(self.options.timeout_ms, stop);
+            // An error means that another program has the port; but where one port was named, it
+            // is the answer.
             if let Ok(reply) = self.exchange(addr, request, false, patience)?
-                && !is_error(&reply)
+                && (hosts.addrs.len() == 1 || !is_error(&reply))
             {
                 return Ok(reply);
             }
@@ -181,7 +183,12 @@ impl BlockingClient {
         if at_rest && !self.closed.load(Ordering::SeqCst) {
             lock(&self.machines).push(machine);
         }
-        Ok(result?)
+        Ok(result.map_err(|error| match error {
+            OpError::NoViewLeader(why) => {
+                OpError::NoViewLeader(format!("{}: {why}", self.viewleader.name))
+            }
+            other => other,
+        })?)
     }
 
     /// Drives the machine until the operation ends: how, and whether nothing is left to do.

@@ -21,6 +21,7 @@ pub(super) fn describe(note: &Note) -> (&'static str, String) {
         Note::LeaseRefused { status, addr } => {
             ("lease_refused", fields.text("status", status).text("addr", addr))
         }
+        Note::Unreachable { addr } => ("unreachable", fields.text("addr", addr)),
         Note::Renamed { requestor } => ("renamed", fields.raw("requestor", requestor.as_str())),
         Note::Joined { addr, position, epoch } => (
             "joined",

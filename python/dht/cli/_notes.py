@@ -24,7 +24,8 @@ _OUT = {
 
 _ERR = {
     "renamed": "Lease expired; joining again as {requestor}",
-    "waiting": "WAITING: {slots} slots wait for one of {holders}; start one of them again",
+    "unreachable": "The view leader can't reach {addr}; name another with --advertise",
+    "waiting": "WAITING: {slots} slots wait for {holders} to come back (see --give-up-after)",
     "lost": "DATA LOST: {slots} slots start again empty; all that held them are gone: {holders}",
     "recovering": "Restarted; learning from the servers what they hold",
 }

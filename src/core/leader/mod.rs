@@ -7,6 +7,7 @@
 
 mod heartbeat;
 mod locks;
+mod lost;
 mod members;
 mod plan;
 mod probe;
@@ -16,6 +17,7 @@ mod view;
 use std::collections::BTreeMap;
 
 use self::locks::Locks;
+use self::lost::Lost;
 use self::members::Members;
 use self::plan::{Census, Range};
 use self::probe::{Absent, Suspect};
@@ -305,19 +307,6 @@ impl Leader {
         }
     }
 
-    /// Says so when more slots than before have no living holder.
-    fn tell_waiting(&mut self, out: &mut Out) {
-        let mut waiting = Lost::default();
-        for range in self.ranges.iter().filter(|range| range.state.waiting_since.is_some()) {
-            waiting.add(range, &self.absent);
-        }
-        let (slots, holders) = (waiting.slots, waiting.holders);
-        if slots > self.slots_waiting {
-            out.push(Output::Note(Note::Waiting { slots, holders }));
-        }
-        self.slots_waiting = slots;
-    }
-
     fn is_settled(&self) -> bool {
         self.ranges.iter().all(|range| range.state.is_settled())
     }
@@ -386,30 +375,5 @@ fn target(
         ring.walk(slot).find_map(|(_, id)| id).into_iter().collect()
     } else {
         three
-    }
-}
-
-/// Slots of which somebody has to be told, and who held them.
-#[derive(Debug, Default)]
-struct Lost {
-    slots: u32,
-    holders: Vec<String>,
-}
-
-impl Lost {
-    fn add(&mut self, range: &Range, absent: &BTreeMap<NodeId, Absent>) {
-        self.slots += u32::from(range.end - range.start);
-        for id in &range.state.active {
-            if let Some(absent) = absent.get(id).filter(|a| !self.holders.contains(&a.addr)) {
-                self.holders.push(absent.addr.clone());
-            }
-        }
-    }
-
-    fn tell(self, out: &mut Out) {
-        if self.slots > 0 {
-            let (slots, holders) = (self.slots, self.holders);
-            out.push(Output::Note(Note::Lost { slots, holders }));
-        }
     }
 }

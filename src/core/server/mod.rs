@@ -6,10 +6,12 @@
 
 mod adopt;
 mod commands;
+mod heartbeat;
 mod holds;
 mod local;
 mod messages;
 mod originals;
+mod parked;
 mod reads;
 mod reconcile;
 mod store;
@@ -25,15 +27,14 @@ use rand::{RngExt, SeedableRng};
 use self::holds::{Holds, Role};
 use self::local::Local;
 use self::originals::Debts;
-use self::reads::Read;
+use self::parked::Parked;
 use self::store::Store;
 use self::votes::Votes;
-use self::writes::{Write, Writes};
+use self::writes::Writes;
 use super::assignment::{Entry, NodeId, Peer, Revision, Span};
 use super::client::{Client, ClientConfig, OpId};
 use super::hash::{SLOT_COUNT, Slot};
 use super::machine::{CallId, Input, Machine, Millis, Output, ReplyTo, Then};
-use super::reply::Reply;
 use super::wire::peer::{Body, PeerMessage};
 use super::wire::text::Text;
 
@@ -72,12 +73,6 @@ impl Default for ServerConfig {
 
 /// How long a client waits at a server before it is answered that nothing is known yet.
 const ANSWER_WITHIN_MS: Millis = 10_000;
-
-/// How long a request waits for this server to become the primary that the client takes it for.
-const PARKED_MS: Millis = 1_000;
-
-/// How many requests wait so at most.
-const PARKED_MAX: usize = 10_000;
 
 /// How long a replica that was taught a revision gets before messages are sent to it again.
 const TAUGHT_RETRY_MS: Millis = 1;
@@ -124,6 +119,8 @@ pub struct Server {
     counter: u64,
     heartbeat_at: Millis,
     heartbeat_call: Option<CallId>,
+    /// When a heartbeat was accepted last.
+    accepted_at: Option<Millis>,
     /// When it was last said that heartbeats fail.
     heartbeat_failing_since: Option<Millis>,
     report_call: Option<CallId>,
@@ -137,13 +134,6 @@ pub struct Server {
     /// Writes what original clients send here.
     forwarder: Client,
     forwards: BTreeMap<OpId, Forward>,
-}
-
-/// A request that waits.
-#[derive(Debug, Clone)]
-enum Parked {
-    Write(Write),
-    Read(Read),
 }
 
 /// A `setr` of an original client that the primary is asked to write.
@@ -205,6 +195,7 @@ impl Server {
             counter: 0,
             heartbeat_at: 0,
             heartbeat_call: None,
+            accepted_at: None,
             heartbeat_failing_since: None,
             report_call: None,
             report_again: false,
@@ -233,55 +224,6 @@ impl Server {
     fn serves(&mut self, slot: Slot) -> bool {
         let hold = self.holds.at_mut(slot);
         hold.and_then(|hold| hold.primary()).is_some_and(|primary| primary.serves())
-    }
-
-    /// A request came that this server does not serve: it may soon, or somebody else does.
-    fn not_serving(
-        &mut self,
-        now: Millis,
-        slot: Slot,
-        revision: Revision,
-        parked: Parked,
-        out: &mut Out,
-    ) {
-        let reconciles = self.holds.at(slot).is_some_and(|h| matches!(h.role, Role::Primary(_)));
-        let behind = !self.knows_newer(slot, revision);
-        if (reconciles || behind) && self.parked.len() < PARKED_MAX {
-            if behind {
-                self.heartbeat(now, out);
-            }
-            self.parked.push((now + PARKED_MS, parked));
-            return;
-        }
-        self.send_elsewhere(parked, out);
-    }
-
-    fn send_elsewhere(&mut self, parked: Parked, out: &mut Out) {
-        let (Parked::Write(Write { to, .. }) | Parked::Read(Read { to, .. })) = parked;
-        let reply = Reply::status("no").text("reason", "moved");
-        self.reply(to, reply, Then::Keep, out);
-    }
-
-    /// Tries parked requests again: something has changed, or their time is up.
-    fn dispatch_parked(&mut self, now: Millis, out: &mut Out) {
-        let parked = std::mem::take(&mut self.parked);
-        for (until, request) in parked {
-            let key = match &request {
-                Parked::Write(write) => &write.key,
-                Parked::Read(read) => &read.key,
-            };
-            let slot = super::hash::slot_of(key.as_bytes());
-            if self.serves(slot) {
-                match request {
-                    Parked::Write(write) => self.write(now, write, out),
-                    Parked::Read(read) => self.read(now, read, out),
-                }
-            } else if until <= now {
-                self.send_elsewhere(request, out);
-            } else {
-                self.parked.push((until, request));
-            }
-        }
     }
 
     /// Sends a message to another server.

@@ -1,0 +1,49 @@
+//! Slots that nobody can serve: said loudly, with those who held them.
+
+use std::collections::BTreeMap;
+
+use super::plan::Range;
+use super::probe::Absent;
+use super::{Leader, Out};
+use crate::core::assignment::NodeId;
+use crate::core::machine::{Note, Output};
+
+impl Leader {
+    /// Says so when more slots than before have no living holder.
+    pub(super) fn tell_waiting(&mut self, out: &mut Out) {
+        let mut waiting = Lost::default();
+        for range in self.ranges.iter().filter(|range| range.state.waiting_since.is_some()) {
+            waiting.add(range, &self.absent);
+        }
+        let (slots, holders) = (waiting.slots, waiting.holders);
+        if slots > self.slots_waiting {
+            out.push(Output::Note(Note::Waiting { slots, holders }));
+        }
+        self.slots_waiting = slots;
+    }
+}
+
+/// Slots of which somebody has to be told, and who held them.
+#[derive(Debug, Default)]
+pub(super) struct Lost {
+    slots: u32,
+    holders: Vec<String>,
+}
+
+impl Lost {
+    pub(super) fn add(&mut self, range: &Range, absent: &BTreeMap<NodeId, Absent>) {
+        self.slots += u32::from(range.end - range.start);
+        for id in &range.state.active {
+            if let Some(absent) = absent.get(id).filter(|a| !self.holders.contains(&a.addr)) {
+                self.holders.push(absent.addr.clone());
+            }
+        }
+    }
+
+    pub(super) fn tell(self, out: &mut Out) {
+        if self.slots > 0 {
+            let (slots, holders) = (self.slots, self.holders);
+            out.push(Output::Note(Note::Lost { slots, holders }));
+        }
+    }
+}

@@ -1,0 +1,74 @@
+//! Requests for slots that this server does not serve, or not yet.
+
+use super::holds::Role;
+use super::reads::Read;
+use super::writes::Write;
+use super::{Out, Server};
+use crate::core::assignment::Revision;
+use crate::core::hash::{Slot, slot_of};
+use crate::core::machine::{Millis, Then};
+use crate::core::reply::Reply;
+
+/// How long a request waits for this server to become the primary that the client takes it for.
+const PARKED_MS: Millis = 1_000;
+
+/// How many requests wait so at most.
+const PARKED_MAX: usize = 10_000;
+
+/// A request that waits.
+#[derive(Debug, Clone)]
+pub(super) enum Parked {
+    Write(Write),
+    Read(Read),
+}
+
+impl Server {
+    /// A request came that this server does not serve: it may soon, or somebody else does.
+    pub(super) fn not_serving(
+        &mut self,
+        now: Millis,
+        slot: Slot,
+        revision: Revision,
+        parked: Parked,
+        out: &mut Out,
+    ) {
+        let reconciles = self.holds.at(slot).is_some_and(|h| matches!(h.role, Role::Primary(_)));
+        let behind = !self.knows_newer(slot, revision);
+        if (reconciles || behind) && self.parked.len() < PARKED_MAX {
+            if behind {
+                self.heartbeat(now, out);
+            }
+            self.parked.push((now + PARKED_MS, parked));
+            return;
+        }
+        self.send_elsewhere(parked, out);
+    }
+
+    fn send_elsewhere(&mut self, parked: Parked, out: &mut Out) {
+        let (Parked::Write(Write { to, .. }) | Parked::Read(Read { to, .. })) = parked;
+        let reply = Reply::status("no").text("reason", "moved");
+        self.reply(to, reply, Then::Keep, out);
+    }
+
+    /// Tries parked requests again: something has changed, or their time is up.
+    pub(super) fn dispatch_parked(&mut self, now: Millis, out: &mut Out) {
+        let parked = std::mem::take(&mut self.parked);
+        for (until, request) in parked {
+            let key = match &request {
+                Parked::Write(write) => &write.key,
+                Parked::Read(read) => &read.key,
+            };
+            let slot = slot_of(key.as_bytes());
+            if self.serves(slot) {
+                match request {
+                    Parked::Write(write) => self.write(now, write, out),
+                    Parked::Read(read) => self.read(now, read, out),
+                }
+            } else if until <= now {
+                self.send_elsewhere(request, out);
+            } else {
+                self.parked.push((until, request));
+            }
+        }
+    }
+}
