@@ -1,5 +1,6 @@
 """What `viewleader.py` and `server.py` share: find a port, run, print, stop."""
 
+import contextlib
 import errno
 import os
 import signal
@@ -32,6 +33,7 @@ def run(prog: str, start: Start, ports: Sequence[int], port: int | None, *, quie
     Returns:
         The exit status.
     """
+    _raise_file_limit()
     try:
         node = _first_free(start, ports) if port is None else _only(prog, start, port)
     except (OSError, ValueError) as error:
@@ -42,6 +44,15 @@ def run(prog: str, start: Start, ports: Sequence[int], port: int | None, *, quie
         return 1
     greeting = [] if port is None else [f"Listening on {node.address}"]
     return _serve(prog, node, greeting, quiet=quiet)
+
+
+def _raise_file_limit() -> None:
+    """Allow as many connections as the system does: a shell's usual 1,024 files are soon used."""
+    with contextlib.suppress(ImportError, OSError, ValueError):
+        import resource  # not on Windows
+
+        hard = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
+        resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
 
 
 def _first_free(start: Start, ports: Sequence[int]) -> _dht.Node | None:
