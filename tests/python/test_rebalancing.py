@@ -14,7 +14,7 @@ import pytest
 from conftest import StartProgram
 from harness import Program, script, wait_until
 from rawwire import ask
-from rings import HEARTBEAT, Ring, store, unreadable
+from rings import Ring, store, unreadable
 
 PAIRS = {f"key{number}": number for number in range(40)}
 LOCK = {"cmd": "lock_get", "lockid": "rebalancing", "requestor": "ann"}
