@@ -261,6 +261,15 @@ fn a_long_history_of_a_real_register_is_linearizable() {
 }
 
 #[test]
+fn puts_of_equal_values_that_overlap_are_told_apart() {
+    for seed in 0..3_000 {
+        let shape = Shape { operations: 30, processes: 6, slow: true, ..Shape::default() };
+        let shape = Shape { values: Some(2 + seed % 3), ..shape };
+        assert_eq!(check(&played(seed, &shape)), Verdict::Linearizable, "seed {seed}");
+    }
+}
+
+#[test]
 fn one_stale_read_in_a_long_history_is_found_and_shown_small() {
     for seed in 0..20 {
         let shape = Shape { operations: 2_000, stale_read: true, ..Shape::default() };

@@ -1,7 +1,9 @@
 """View leaders and servers that run inside a Python program, each on a thread of its own."""
 
 import atexit
+import json
 import os
+import time
 import weakref
 from abc import ABC, abstractmethod
 from types import TracebackType
@@ -9,6 +11,9 @@ from typing import Self
 
 from dht import _dht
 from dht._limits import MESSAGE_BYTES_MAX
+
+
+_JOIN_POLL_SECONDS = 0.002
 
 
 class _Runner(ABC):
@@ -127,6 +132,8 @@ class Server(_Runner):
         advertise: The `HOST` or `HOST:PORT` by which others reach this server.
         heartbeat: How often the lease is renewed, in seconds.
         message_bytes_max: The longest message that is accepted or sent, in bytes.
+        join_timeout: How long `start` waits for the view leader to take the server into the view,
+            in seconds. It goes on trying after that.
     """
 
     def __init__(
@@ -138,9 +145,41 @@ class Server(_Runner):
         advertise: str | None = None,
         heartbeat: float = 10.0,
         message_bytes_max: int = MESSAGE_BYTES_MAX,
+        join_timeout: float = 5.0,
     ) -> None:
         super().__init__()
         self._options = (viewleader, port, bind, advertise, heartbeat, message_bytes_max)
+        self._join_timeout = join_timeout
+
+    def start(self) -> Self:
+        """Start listening, and wait until the server is in the view, or `join_timeout` has passed.
+
+        Returns:
+            The object itself.
+
+        Raises:
+            OSError: The port cannot be bound.
+        """
+        if self._node is None:
+            super().start()
+            try:
+                self._wait_joined()
+            except BaseException:  # such as Ctrl-C: `with` has not begun, so nobody would stop it
+                self.stop()
+                raise
+        return self
+
+    def _wait_joined(self) -> None:
+        deadline = time.monotonic() + self._join_timeout
+        client = _dht.Client(server=self.address)
+        try:
+            while time.monotonic() < deadline:
+                stats = json.loads(client.call_server('{"cmd": "dht_stats", "dht": 1}'))
+                if stats.get("epoch"):
+                    break
+                time.sleep(_JOIN_POLL_SECONDS)
+        finally:
+            client.close()
 
     def _launch(self) -> _dht.Node:
         viewleader, port, bind, advertise, heartbeat, message_bytes_max = self._options

@@ -158,6 +158,15 @@ pub struct HeartbeatExtension {
     pub holds: Option<Vec<Entry>>,
 }
 
+impl HeartbeatExtension {
+    /// Whether the numbers are such that counting on from them never overflows.
+    pub fn is_sane(&self) -> bool {
+        const COUNT_MAX: u64 = 1 << 62;
+        let holds = self.holds.iter().flatten().map(|entry| entry.revision);
+        holds.chain([self.seen, self.revision, self.epoch]).all(|count| count < COUNT_MAX)
+    }
+}
+
 /// The answer to a push.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct AssignReply {

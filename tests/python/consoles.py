@@ -14,6 +14,7 @@ import os
 import re
 import socket
 import subprocess
+import sys
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
@@ -64,6 +65,8 @@ class Console:
     def __enter__(self) -> Self:
         """Starts the shell."""
         env = clean_env(
+            # The scripts shall find the interpreter that runs the tests.
+            PATH=f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}",
             DHT_BIND="127.0.0.1",
             DHT_PORT=self.ports["39000"],
             DHT_VIEWLEADER=f"localhost:{self.ports['39000']}",

@@ -26,6 +26,7 @@ impl Leader {
         }
         let extension: Option<HeartbeatExtension> =
             extension.and_then(|raw| serde_json::from_str(raw).ok());
+        let extension = extension.filter(HeartbeatExtension::is_sane);
         let advertise = extension.as_ref().and_then(|extension| extension.advertise.as_ref());
         let addr = with_port(advertise.unwrap_or(&origin.peer_ip), port);
         let lease_until = now + self.config.lease_ms;
@@ -159,7 +160,7 @@ impl Leader {
             leaving,
             waiting_since: None,
             claimed: Some(entry.revision),
-            unsure: true,
+            unsure_since: Some(now),
         };
         let joiners = entry.joining.iter().map(|joiner| joiner.peer());
         for peer in entry.active.iter().cloned().chain(joiners) {

@@ -7,6 +7,12 @@ use crate::core::wire::json::Json;
 /// The lock that shows a rebalance: nobody is granted it while keys move.
 const REBALANCING: &str = "\"rebalancing\"";
 
+/// How many locks may be held at once. Who asks for one more is told to try again.
+const LOCKS_MAX: usize = 100_000;
+
+/// How many may queue for one lock. Who comes later has no place, and is told to try again.
+const WAITERS_MAX: usize = 10_000;
+
 /// All locks that somebody holds. A lock is its queue; the first in it is the holder.
 #[derive(Debug, Default)]
 pub(super) struct Locks {
@@ -18,8 +24,11 @@ impl Locks {
     /// Asks for a lock; true where `requestor` holds it now. Else it has a place in the queue.
     pub(super) fn get(&mut self, lock: Json, requestor: &Json, settled: bool) -> bool {
         let may_be_granted = settled || lock.as_str() != REBALANCING;
+        if self.queues.len() >= LOCKS_MAX && !self.queues.contains_key(&lock) {
+            return false;
+        }
         let queue = self.queues.entry(lock).or_default();
-        if !queue.contains(requestor) {
+        if !queue.contains(requestor) && queue.len() < WAITERS_MAX {
             queue.push_back(requestor.clone());
         }
         may_be_granted && queue.front() == Some(requestor)

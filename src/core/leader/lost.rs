@@ -6,14 +6,19 @@ use super::plan::Range;
 use super::probe::Absent;
 use super::{Leader, Out};
 use crate::core::assignment::NodeId;
-use crate::core::machine::{Note, Output};
+use crate::core::machine::{Millis, Note, Output};
 
 impl Leader {
     /// Says so when more slots than before have no living holder.
-    pub(super) fn tell_waiting(&mut self, out: &mut Out) {
+    pub(super) fn tell_waiting(&mut self, now: Millis, out: &mut Out) {
         let mut waiting = Lost::default();
-        for range in self.ranges.iter().filter(|range| range.state.waiting_since.is_some()) {
-            waiting.add(range, &self.absent);
+        let lease_ms = self.config.lease_ms;
+        let silent = |since: Millis| now >= since + lease_ms;
+        for range in &self.ranges {
+            let state = &range.state;
+            if state.waiting_since.is_some() || state.unsure_since.is_some_and(silent) {
+                waiting.add(range, &self.absent);
+            }
         }
         let (slots, holders) = (waiting.slots, waiting.holders);
         if slots > self.slots_waiting {

@@ -277,7 +277,7 @@ impl Leader {
         }
         plan::merge(&mut self.ranges);
         lost.tell(out);
-        self.tell_waiting(out);
+        self.tell_waiting(now, out);
         let ranges = &self.ranges;
         self.absent.retain(|id, _| ranges.iter().any(|range| range.state.names(id)));
         self.members.extensions_mut().for_each(|extension| extension.originals_told = false);

@@ -34,8 +34,8 @@ pub(super) struct State {
     pub(super) waiting_since: Option<Millis>,
     /// Learned from a server after a restart of the leader, at this revision.
     pub(super) claimed: Option<Revision>,
-    /// Learned so, and not every server named here was heard yet.
-    pub(super) unsure: bool,
+    /// Since when it is known so, while not every server named here was heard.
+    pub(super) unsure_since: Option<Millis>,
 }
 
 impl State {
@@ -44,7 +44,7 @@ impl State {
         self.joining.is_empty()
             && self.leaving.is_empty()
             && self.waiting_since.is_none()
-            && !self.unsure
+            && self.unsure_since.is_none()
     }
 
     /// All that hold or get the data.
@@ -78,7 +78,7 @@ pub(super) struct Census {
 /// The state that follows `old` when the ring wants `target` (living servers, primary first).
 /// `next` is the revision that a change gets.
 pub(super) fn advance(old: &State, target: &[NodeId], census: &Census, next: Revision) -> State {
-    if old.unsure || (census.recovering && old.claimed.is_none()) {
+    if old.unsure_since.is_some() || (census.recovering && old.claimed.is_none()) {
         return old.clone();
     }
     let mut new = old.clone();
@@ -156,12 +156,14 @@ pub(super) fn activate(state: &mut State, synced: &[NodeId], next: Revision) -> 
 }
 
 /// After a restart of the leader: a range that was learned may be changed once everybody whom it
-/// names was heard, or is certainly gone. It gets a new revision: what servers acknowledged to this
+/// names was heard, or is certainly gone, or the operator's patience is at its end. It gets a new revision: what servers acknowledged to this
 /// leader before it learned of the range does not cover the old one.
 pub(super) fn resolve(state: &mut State, census: &Census, next: Revision) {
     let heard = |id: &NodeId| census.live.contains(id) || census.gone.contains(id);
-    if state.unsure && census.may_resolve && state.named().all(heard) {
-        state.unsure = false;
+    let Some(since) = state.unsure_since else { return };
+    let given_up = census.give_up_after_ms.is_some_and(|limit| census.now >= since + limit);
+    if census.may_resolve && (given_up || state.named().all(heard)) {
+        state.unsure_since = None;
         state.revision = next;
     }
 }

@@ -166,7 +166,8 @@ impl Leader {
             }
         }
         let gives_up = self.config.give_up_after_ms.is_some() && self.slots_waiting > 0;
-        if gives_up || self.recovering_since.is_some() {
+        let unsure = self.ranges.iter().any(|range| range.state.unsure_since.is_some());
+        if gives_up || unsure || self.recovering_since.is_some() {
             self.replan(now, out);
         }
         self.untold = true;

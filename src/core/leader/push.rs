@@ -177,7 +177,7 @@ impl Leader {
     /// Whether those who left a range may delete it: its whole active set has acknowledged the
     /// revision, so nobody of an older one can serve any more.
     fn may_drop(&self, state: &State) -> bool {
-        !state.unsure
+        state.unsure_since.is_none()
             && state.waiting_since.is_none()
             && state.active.iter().all(|id| {
                 self.members.extension(id).is_some_and(|known| known.acked >= state.revision)

@@ -8,6 +8,7 @@ use crate::core::assignment::Revision;
 use crate::core::hash::{Slot, slot_of};
 use crate::core::machine::{Millis, Then};
 use crate::core::reply::Reply;
+use crate::core::wire::text::Text;
 
 /// How long a request waits for this server to become the primary that the client takes it for.
 const PARKED_MS: Millis = 1_000;
@@ -22,18 +23,33 @@ pub(super) enum Parked {
     Read(Read),
 }
 
+impl Parked {
+    fn key(&self) -> &Text {
+        let (Parked::Write(Write { key, .. }) | Parked::Read(Read { key, .. })) = self;
+        key
+    }
+
+    /// The revision that the client knows.
+    fn revision(&self) -> Revision {
+        match self {
+            Parked::Write(write) => write.said.revision,
+            Parked::Read(read) => read.said.revision,
+        }
+    }
+}
+
 impl Server {
+    /// Whether this server serves a slot, and knows no less of it than a client does. One that
+    /// knows less may have been replaced; and a write gets no version older than the revision
+    /// under which its client first sent it, which is what tells a retry from a forgotten request.
+    pub(super) fn serves_at(&mut self, slot: Slot, revision: Revision) -> bool {
+        self.knows_newer(slot, revision) && self.serves(slot)
+    }
+
     /// A request came that this server does not serve: it may soon, or somebody else does.
-    pub(super) fn not_serving(
-        &mut self,
-        now: Millis,
-        slot: Slot,
-        revision: Revision,
-        parked: Parked,
-        out: &mut Out,
-    ) {
+    pub(super) fn not_serving(&mut self, now: Millis, slot: Slot, parked: Parked, out: &mut Out) {
         let reconciles = self.holds.at(slot).is_some_and(|h| matches!(h.role, Role::Primary(_)));
-        let behind = !self.knows_newer(slot, revision);
+        let behind = !self.knows_newer(slot, parked.revision());
         if (reconciles || behind) && self.parked.len() < PARKED_MAX {
             if behind {
                 self.heartbeat(now, out);
@@ -54,12 +70,8 @@ impl Server {
     pub(super) fn dispatch_parked(&mut self, now: Millis, out: &mut Out) {
         let parked = std::mem::take(&mut self.parked);
         for (until, request) in parked {
-            let key = match &request {
-                Parked::Write(write) => &write.key,
-                Parked::Read(read) => &read.key,
-            };
-            let slot = slot_of(key.as_bytes());
-            if self.serves(slot) {
+            let slot = slot_of(request.key().as_bytes());
+            if self.serves_at(slot, request.revision()) {
                 match request {
                     Parked::Write(write) => self.write(now, write, out),
                     Parked::Read(read) => self.read(now, read, out),

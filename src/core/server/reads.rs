@@ -11,6 +11,9 @@ use crate::core::reply::Reply;
 use crate::core::wire::peer::Body;
 use crate::core::wire::text::Text;
 
+/// How many reads of one range may wait for the next confirmation; more are refused.
+const READS_WAITING_MAX: usize = 100_000;
+
 /// The field `dht` of `dht_read`.
 #[derive(Debug, Clone, Default, Deserialize)]
 pub(super) struct ReadExtension {
@@ -30,14 +33,17 @@ impl Server {
     /// Answers a read where this server serves its slot as primary; else says who does, or waits.
     pub(super) fn read(&mut self, now: Millis, read: Read, out: &mut Out) {
         let slot = slot_of(read.key.as_bytes());
-        if !self.serves(slot) {
-            let revision = read.said.revision;
-            return self.not_serving(now, slot, revision, Parked::Read(read), out);
+        if !self.serves_at(slot, read.said.revision) {
+            return self.not_serving(now, slot, Parked::Read(read), out);
         }
         let answer_by = now + super::ANSWER_WITHIN_MS;
         let pending = PendingRead { to: read.to, key: read.key, answer_by };
         let primary = self.holds.at_mut(slot).and_then(|hold| hold.primary());
         let Some(primary) = primary else { return };
+        if primary.next_reads.len() >= READS_WAITING_MAX {
+            let reply = Reply::status("no").text("reason", "too many reads wait");
+            return self.reply(pending.to, reply, Then::Keep, out);
+        }
         primary.next_reads.push(pending);
         self.open_round(slot, out);
     }

@@ -13,6 +13,9 @@ use crate::core::wire::json::Json;
 use crate::core::wire::peer::{Body, Cell, RequestId, Version};
 use crate::core::wire::text::Text;
 
+/// How many writes may wait for replicas at once; more are refused, and did not happen.
+const WRITES_PENDING_MAX: usize = 100_000;
+
 /// The field `dht` of `dht_write`.
 #[derive(Debug, Clone, Default, Deserialize)]
 pub(super) struct WriteExtension {
@@ -104,9 +107,8 @@ impl Server {
     /// Orders a write where this server serves its slot as primary; else says who does, or waits.
     pub(super) fn write(&mut self, now: Millis, write: Write, out: &mut Out) {
         let slot = slot_of(write.key.as_bytes());
-        let revision = write.said.revision;
-        if !self.serves(slot) {
-            return self.not_serving(now, slot, revision, Parked::Write(write), out);
+        if !self.serves_at(slot, write.said.revision) {
+            return self.not_serving(now, slot, Parked::Write(write), out);
         }
         let id = RequestId { client: write.said.client, number: write.said.number };
         let same = self.writes.pending.values_mut().find(|w| w.id == id && !w.needed.is_empty());
@@ -123,6 +125,10 @@ impl Server {
         }
         if !write.said.voted && self.votes.blocks(now, &write.key) {
             let reply = Reply::status("no").text("reason", "busy");
+            return self.reply(write.to, reply, Then::Keep, out);
+        }
+        if self.writes.len() >= WRITES_PENDING_MAX {
+            let reply = Reply::status("no").text("reason", "too many writes wait");
             return self.reply(write.to, reply, Then::Keep, out);
         }
         self.order(now, slot, id, write, out);

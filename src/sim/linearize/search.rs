@@ -9,8 +9,9 @@
 //! 2. A put in doubt is placed only where a get that can come next wants its value: before any other
 //!    put it does nothing, and it may as well not have happened.
 //! 3. No put is placed while gets of the present value are left and nobody will write it again.
-//! 4. If none of those is left, a put that can come next together with *all* gets of its value that
-//!    are left comes next, and no other choice need be tried.
+//! 4. A put that can come next together with *all* gets of its value that are left comes next, and
+//!    no other choice need be tried: by rule 1 the next operation is a put in any case, and before
+//!    a put these do no harm.
 //!
 //! Where no two puts write the same value, 3 and 4 decide at every point, and nothing is tried twice.
 
@@ -189,8 +190,7 @@ impl Search {
 
     /// The puts that are to be tried next, last first.
     fn choices(&mut self) -> Vec<usize> {
-        let wanted = self.gets_left[self.value] > 0;
-        if self.short && wanted && self.puts_left[self.value] == 0 {
+        if self.short && self.gets_left[self.value] > 0 && self.puts_left[self.value] == 0 {
             return Vec::new();
         }
         let (can_be_next, until) = self.can_be_next();
@@ -208,9 +208,9 @@ impl Search {
                 ),
             }
         }
-        if self.short && !wanted {
-            let settled = choices.iter().copied().find(|&put| self.takes_all_its_gets(put));
-            if let Some(put) = settled {
+        if self.short {
+            let alone = choices.iter().copied().find(|&put| self.takes_all_its_gets(put));
+            if let Some(put) = alone {
                 return vec![put];
             }
         }
