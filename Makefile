@@ -48,7 +48,7 @@ verify-rust: $(VENV)/.tools
 	cargo clippy --locked --all-targets --features net -- -D warnings
 	cargo clippy --locked --all-targets --features python -- -D warnings
 	cargo test --locked --no-default-features
-	cargo test --locked --features net
+	cargo test --locked --features net --lib --test 'net_*'
 	RUSTDOCFLAGS='-D warnings' cargo doc --locked --no-deps --features python
 
 .PHONY: verify-python

@@ -1,7 +1,7 @@
 //! The client: routes a write or a read to the primary, and retries what is safe to retry.
 //!
 //! With a view leader that does not speak our extension, or a slot of which no server does, it
-//! holds the original's dialogue instead ([`dialogue`]).
+//! holds the original's dialogue instead (`dialogue.rs`).
 
 mod dialogue;
 mod routes;

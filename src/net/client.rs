@@ -17,7 +17,7 @@ use super::node::random_u64;
 use crate::core::client::{Client, ClientConfig, Op, OpError, Outcome};
 use crate::core::machine::{CallError, Input, Machine, Millis, Output, Target};
 use crate::core::wire::frame::FRAME_BYTES_MAX;
-use crate::core::wire::json::Json;
+use crate::core::wire::json::{Json, Object};
 use crate::core::wire::text::Text;
 
 /// A client's options.
@@ -163,7 +163,7 @@ impl BlockingClient {
             // An error means that another program has the port; but where one port was named, it
             // is the answer.
             if let Ok(reply) = self.exchange(addr, request, false, patience)?
-                && (hosts.addrs.len() == 1 || !is_error(&reply))
+                && (!is_error(&reply) || (hosts.addrs.len() == 1 && Object::parse(&reply).is_ok()))
             {
                 return Ok(reply);
             }
