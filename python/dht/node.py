@@ -12,7 +12,6 @@ from typing import Self
 from dht import _dht
 from dht._limits import MESSAGE_BYTES_MAX
 
-
 _JOIN_POLL_SECONDS = 0.002
 
 

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use super::faults::Faults;
-use super::network::{Caller, Flight, LinkId, Network};
+use super::network::{Caller, Flight, FlightId, LinkId, Network};
 use super::node::{Node, ProcessId, Program, ip_of};
 use super::queue::{Event, Queue};
 use super::rng::Rng;
@@ -34,6 +34,8 @@ pub struct Cluster {
     pub(super) trace: Trace,
     /// Where machines find the view leader.
     pub(super) leader_addr: String,
+    /// Counts outcomes of clients and answers to those outside.
+    pub(super) ended: u64,
 }
 
 impl Cluster {
@@ -49,6 +51,7 @@ impl Cluster {
             network: Network::default(),
             trace: Trace::new(TRACE_LINES_MAX),
             leader_addr: "10.0.0.1:39000".to_string(),
+            ended: 0,
         }
     }
 
@@ -70,6 +73,11 @@ impl Cluster {
     /// Keeps this many lines of trace; 0 keeps none, no digest either, and is faster.
     pub fn keep_trace(&mut self, lines_max: usize) {
         self.trace.lines_max = lines_max;
+    }
+
+    /// How many operations of clients, and requests from outside, have ended.
+    pub fn ended(&self) -> u64 {
+        self.ended
     }
 
     /// What a node's processes have said, each with its time, oldest first.
@@ -108,27 +116,44 @@ impl Cluster {
         }
     }
 
-    /// Plans an event for when a message sent now arrives.
-    pub(super) fn after_latency(&mut self, event: Event) {
-        let latency_ms = self.faults.latency_ms(&mut self.rng);
+    /// Plans an event for when a message sent now to `to_ip` arrives.
+    pub(super) fn after_latency(&mut self, from_ip: &str, to_ip: &str, event: Event) {
+        let latency_ms = self.faults.latency_ms(&mut self.rng, from_ip, to_ip);
         self.queue.push(self.now + latency_ms, event);
     }
 
-    fn request_arrives(&mut self, id: u64) {
+    /// Plans what a caller learns of its request.
+    pub(super) fn answer_flight(&mut self, id: FlightId, result: Result<Vec<u8>, CallError>) {
+        let Some(flight) = self.network.flights.get(&id) else {
+            return;
+        };
+        let (from, to) = (ip_of(&flight.addr).to_string(), flight.from_ip.clone());
+        self.after_latency(&from, &to, Event::Reply(id, result));
+    }
+
+    fn request_arrives(&mut self, id: FlightId) {
         let Some(flight) = self.network.flights.get_mut(&id) else {
             return;
         };
         let ip = ip_of(&flight.addr);
-        if self.faults.is_cut(&flight.from_ip, ip) {
+        let link = flight.link.map(|link| &mut self.network.links[link]);
+        // A connection needs both directions to be opened, and one to be used.
+        let open = link.as_ref().is_some_and(|link| link.peer.is_some());
+        if self.faults.stops(&flight.from_ip, ip)
+            || (!open && self.faults.stops(ip, &flight.from_ip))
+        {
             return;
         }
-        let link = flight.link.map(|link| &mut self.network.links[link]);
         if link.as_ref().is_some_and(|link| link.broken) {
-            return self.after_latency(Event::Reply(id, Err(closed())));
+            return self.answer_flight(id, Err(closed()));
         }
-        let Some(process) = self.network.listening.get(&flight.addr).copied() else {
-            return self.after_latency(Event::Reply(id, Err(CallError::Refused)));
+        let listener = self.network.listening.get(&flight.addr).copied();
+        let Some(process) = link.as_ref().and_then(|link| link.peer).or(listener) else {
+            return self.answer_flight(id, Err(CallError::Refused));
         };
+        if self.faults.loses_request(&mut self.rng) {
+            return self.connection_breaks(id);
+        }
         if let Some(link) = link {
             link.peer.get_or_insert(process);
         }
@@ -140,13 +165,39 @@ impl Cluster {
         self.deliver(process, Input::Frame { to, origin, message });
     }
 
-    fn reply_arrives(&mut self, id: u64, result: Result<Vec<u8>, CallError>) {
+    fn reply_arrives(&mut self, id: FlightId, result: Result<Vec<u8>, CallError>) {
         let Some(flight) = self.network.flights.get(&id) else {
             return;
         };
-        if !self.faults.is_cut(&flight.from_ip, ip_of(&flight.addr)) {
-            self.end_flight(id, result);
+        if self.faults.stops(ip_of(&flight.addr), &flight.from_ip) {
+            return;
         }
+        if result.is_ok() && self.faults.loses_reply(&mut self.rng) {
+            return self.connection_breaks(id);
+        }
+        self.end_flight(id, result);
+    }
+
+    /// The connection breaks that a request or its reply was on: with it all that is asked on it.
+    fn connection_breaks(&mut self, id: FlightId) {
+        let Some(link) = self.network.flights.get(&id).and_then(|flight| flight.link) else {
+            return self.answer_flight(id, Err(closed()));
+        };
+        self.break_link(link);
+        for flight in self.network.flights_on(link) {
+            self.answer_flight(flight, Err(closed()));
+        }
+    }
+
+    /// A kept-open connection leads nowhere from now on; its owner learns that.
+    pub(super) fn break_link(&mut self, id: LinkId) {
+        let link = &mut self.network.links[id];
+        if std::mem::replace(&mut link.broken, true) {
+            return;
+        }
+        let (from, owner) = (ip_of(&link.addr).to_string(), link.owner.node);
+        let to = self.nodes[owner].ip().to_string();
+        self.after_latency(&from, &to, Event::Closed(id));
     }
 
     fn patience_ends(&mut self, id: u64) {
@@ -171,6 +222,7 @@ impl Cluster {
             Caller::Outside(ticket) => {
                 self.trace.add(self.now, || format!("outside < {}", shown_result(&result)));
                 self.network.answers.insert(ticket, result);
+                self.ended += 1;
             }
         }
     }
@@ -182,14 +234,16 @@ impl Cluster {
         }
         let peer_ip = self.nodes[link.owner.node].ip().to_string();
         let local_ip = ip_of(&link.addr).to_string();
-        if self.faults.is_cut(&peer_ip, &local_ip) {
+        let open = link.peer.is_some();
+        if self.faults.stops(&peer_ip, &local_ip)
+            || (!open && self.faults.stops(&local_ip, &peer_ip))
+        {
             link.broken = true;
             return self.queue.push(self.now + self.faults.silence_ms, Event::Closed(id));
         }
         let listener = self.network.listening.get(&link.addr).copied();
         let Some(peer) = link.peer.or(listener) else {
-            link.broken = true;
-            return self.after_latency(Event::Closed(id));
+            return self.break_link(id);
         };
         link.peer = Some(peer);
         let to = ReplyTo(self.network.fresh());
@@ -212,7 +266,8 @@ impl Cluster {
         }
         let node = &mut self.nodes[process.node];
         node.wake_at = None;
-        if node.program.as_ref().and_then(Program::deadline).is_none_or(|at| at > self.now) {
+        let local = node.clock.at(now);
+        if node.program.as_ref().and_then(Program::deadline).is_none_or(|at| at > local) {
             return self.plan_wake(process);
         }
         let before = if node.woken.0 == self.now { node.woken.1 } else { 0 };
@@ -233,7 +288,7 @@ impl Cluster {
         self.trace.add(self.now, || format!("{} < {}", node.name, shown_input(&input)));
         let mut outputs = Vec::new();
         let program = node.program.as_mut().expect("a running node has a program");
-        program.machine().handle(self.now, input, &mut outputs);
+        program.machine().handle(node.clock.at(self.now), input, &mut outputs);
         self.perform(process, outputs);
     }
 
@@ -264,7 +319,9 @@ impl Cluster {
         }
         let node = &mut self.nodes[process.node];
         if let Some(Program::Client(client)) = &mut node.program {
+            let before = node.outcomes.len();
             node.outcomes.extend(std::iter::from_fn(|| client.finished()));
+            self.ended += (node.outcomes.len() - before) as u64;
         }
         self.plan_wake(process);
     }
@@ -275,23 +332,35 @@ impl Cluster {
         let Some((_, flight)) = asked.filter(|(asked, _)| *asked == process) else {
             panic!("{name} answers twice, or what has no reply: {}", shown(&message));
         };
-        self.after_latency(Event::Reply(flight, Ok(message)));
+        self.answer_flight(flight, Ok(message));
     }
 
     fn send_frame(&mut self, process: ProcessId, addr: &str, message: Vec<u8>) {
         assert_eq!(message.first(), Some(&PEER_MARK), "a frame of replicas begins with the mark");
         let id = self.network.link(process, addr);
-        let latency_ms = self.faults.latency_ms(&mut self.rng);
+        let from = self.nodes[process.node].ip().to_string();
+        let latency_ms = self.faults.latency_ms(&mut self.rng, &from, ip_of(addr));
+        if self.faults.loses_frame(&mut self.rng) {
+            return;
+        }
+        let at = self.now + latency_ms;
+        if let Some(late_ms) = self.faults.repeats_frame(&mut self.rng) {
+            self.queue.push(at + late_ms, Event::Frame(id, message.clone()));
+        }
+        if let Some(late_ms) = self.faults.reorders_frame(&mut self.rng) {
+            return self.queue.push(at + late_ms, Event::Frame(id, message));
+        }
         let link = &mut self.network.links[id];
-        link.last_arrival = link.last_arrival.max(self.now + latency_ms);
+        link.last_arrival = link.last_arrival.max(at);
         self.queue.push(link.last_arrival, Event::Frame(id, message));
     }
 
     /// Sends a request on its way.
     pub(super) fn launch(&mut self, flight: Flight, timeout_ms: Millis) {
         let id = self.network.fresh();
+        let (from, to) = (flight.from_ip.clone(), ip_of(&flight.addr).to_string());
         self.network.flights.insert(id, flight);
-        self.after_latency(Event::Request(id));
+        self.after_latency(&from, &to, Event::Request(id));
         self.queue.push(self.now + timeout_ms, Event::Expire(id));
     }
 
@@ -300,7 +369,7 @@ impl Cluster {
         let Some(at) = node.program.as_ref().and_then(Program::deadline) else {
             return;
         };
-        let at = at.max(self.now);
+        let at = node.clock.when(at).max(self.now);
         if node.wake_at.is_none_or(|planned| at < planned) {
             node.wake_at = Some(at);
             self.queue.push(at, Event::Wake(process));

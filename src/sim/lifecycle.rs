@@ -2,7 +2,6 @@
 
 use super::cluster::{Cluster, closed};
 use super::node::{Node, ProcessId, Program};
-use super::queue::Event;
 use crate::core::client::{Client, ClientConfig};
 use crate::core::leader::{Leader, LeaderConfig};
 use crate::core::machine::{Input, Machine, Millis};
@@ -60,6 +59,7 @@ impl Cluster {
         assert!(node.program.is_none(), "{name} runs already");
         node.addr = addr.to_string();
         node.run += 1;
+        node.outcomes.clear();
         node.program = Some(program);
         self.trace.add(self.now, || format!("{name} starts at {addr}"));
         ProcessId { node: index, run: node.run }
@@ -77,10 +77,10 @@ impl Cluster {
         node.backlog.clear();
         self.network.listening.retain(|_, listener| *listener != process);
         for flight in self.network.forget_asked_of(process) {
-            self.after_latency(Event::Reply(flight, Err(closed())));
+            self.answer_flight(flight, Err(closed()));
         }
-        for link in self.network.break_links_to(process) {
-            self.after_latency(Event::Closed(link));
+        for link in self.network.links_to(process) {
+            self.break_link(link);
         }
     }
 
@@ -102,6 +102,19 @@ impl Cluster {
             self.deliver(process, input);
         }
         self.plan_wake(process);
+    }
+
+    /// Sets how fast a node's clock runs, in thousandths of the right rate, and how far it jumps
+    /// ahead. A clock never goes back.
+    pub fn set_clock(&mut self, name: &str, rate: u64, ahead_ms: Millis) {
+        let index = self.index(name);
+        let node = &mut self.nodes[index];
+        self.trace.add(self.now, || format!("{name} has a clock of {rate}, {ahead_ms} ahead"));
+        node.clock.change(self.now, rate, ahead_ms);
+        node.wake_at = None;
+        if node.program.is_some() {
+            self.plan_wake(ProcessId { node: index, run: self.nodes[index].run });
+        }
     }
 
     /// Whether a process runs (or is stopped) under this name.

@@ -7,6 +7,8 @@
 //! What the network does to a message is decided in [`Faults`], and nowhere else.
 
 mod ask;
+pub mod chaos;
+mod clock;
 mod cluster;
 mod faults;
 pub mod history;

@@ -82,16 +82,17 @@ impl Network {
         link
     }
 
-    /// Breaks every connection to a process that has died; returns them.
-    pub(super) fn break_links_to(&mut self, dead: ProcessId) -> Vec<LinkId> {
-        let mut broken = Vec::new();
-        for (id, link) in self.links.iter_mut().enumerate() {
-            if link.peer == Some(dead) && !link.broken {
-                link.broken = true;
-                broken.push(id);
-            }
-        }
-        broken
+    /// The connections to a process.
+    pub(super) fn links_to(&self, process: ProcessId) -> Vec<LinkId> {
+        let links = self.links.iter().enumerate();
+        let to = links.filter(|(_, link)| link.peer == Some(process) && !link.broken);
+        to.map(|(id, _)| id).collect()
+    }
+
+    /// The requests that are under way on a connection.
+    pub(super) fn flights_on(&self, link: LinkId) -> Vec<FlightId> {
+        let on = self.flights.iter().filter(|(_, flight)| flight.link == Some(link));
+        on.map(|(id, _)| *id).collect()
     }
 
     /// The requests that a process which has died was given and has not answered.

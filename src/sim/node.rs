@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, VecDeque};
 use std::fmt;
 
+use super::clock::Clock;
 use crate::core::client::{Client, OpError, OpId, Outcome};
 use crate::core::machine::{Input, Machine, Millis, Note};
 
@@ -61,6 +62,8 @@ pub(super) struct Node {
     /// A stopped process (SIGSTOP): its inputs wait.
     pub(super) paused: bool,
     pub(super) backlog: VecDeque<Input>,
+    /// Its own time, which its processes are given.
+    pub(super) clock: Clock,
     /// When the next wake-up is planned.
     pub(super) wake_at: Option<Millis>,
     /// How often it was woken at this point in time.
@@ -80,6 +83,7 @@ impl Node {
             program: None,
             paused: false,
             backlog: VecDeque::new(),
+            clock: Clock::default(),
             wake_at: None,
             woken: (0, 0),
             notes: Vec::new(),
