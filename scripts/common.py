@@ -1,6 +1,11 @@
 """The original's `common`, for tools that import it from beside the scripts."""
 
-import _launch
+import os
+import sys
+
+sys.path.insert(0, os.path.dirname(os.path.realpath(__file__)))  # beside the file, not the link
+
+import _launch  # noqa: E402 - it has to be found first
 
 _launch.find()
 

@@ -159,9 +159,12 @@ pub struct HeartbeatExtension {
 }
 
 impl HeartbeatExtension {
+    /// A restarted leader goes on from no revision higher than this.
+    pub const SEEN_MAX: Revision = 1 << 60;
+
     /// Whether the numbers are such that counting on from them never overflows.
     pub fn is_sane(&self) -> bool {
-        const COUNT_MAX: u64 = 1 << 62;
+        const COUNT_MAX: u64 = 1 << 61;
         let holds = self.holds.iter().flatten().map(|entry| entry.revision);
         holds.chain([self.seen, self.revision, self.epoch]).all(|count| count < COUNT_MAX)
     }

@@ -237,6 +237,7 @@ impl Client {
         result: Result<Vec<u8>, CallError>,
         out: &mut Vec<Output>,
     ) {
+        let refused = matches!(result, Err(CallError::Refused | CallError::NotSent(_)));
         let learned = match &result {
             Ok(reply) => self.routes.learn(reply),
             Err(error) => Err(error.to_string()),
@@ -248,9 +249,10 @@ impl Client {
                     return;
                 };
                 running.trouble = Trouble::Leader(why);
-                // Nobody is there at all: waiting would only delay the news.
-                let alone = running.maybe.is_none() && running.backoff_ms == BACKOFF_FIRST_MS;
-                if alone { self.give_up(id) } else { self.pause_on(now, id) }
+                // Nobody is there at all: waiting would only delay the news. One that is silent may
+                // not be the leader; the next search goes on behind it.
+                let first = running.maybe.is_none() && running.backoff_ms == BACKOFF_FIRST_MS;
+                if first && refused { self.give_up(id) } else { self.pause_on(now, id) }
             }
         }
     }
@@ -297,6 +299,10 @@ impl Client {
                 self.finish(id, Err(OpError::Busy));
             }
             Some("no") => self.pause(now, id, reason),
+            Some("forgotten") => {
+                let why = "the request is older than what its servers remember".to_string();
+                self.finish(id, Err(OpError::Unknown(why)));
+            }
             Some("unknown") => {
                 self.may_have_happened(id, revision);
                 self.pause(now, id, reason);

@@ -23,33 +23,38 @@ pub(super) struct Frames {
     buffer: Vec<u8>,
     /// `buffer[..start]` has been taken.
     start: usize,
+    /// Whether the other party has announced itself as a replica.
+    peer: bool,
 }
 
 impl Frames {
     /// Takes the next whole message; `None` where more bytes are needed.
     ///
-    /// A frame of replicas may be `peer_bytes_max` long, any other `bytes_max`.
+    /// A frame may be `bytes_max` long; after the announcement of a replica, a frame that is only
+    /// [`PEER_MARK`], each may be `peer_bytes_max` long.
     pub(super) fn next(
         &mut self,
         bytes_max: usize,
         peer_bytes_max: usize,
     ) -> Result<Option<Vec<u8>>, FrameError> {
-        let rest = &self.buffer[self.start..];
-        let is_peer = rest.get(HEADER_BYTES) == Some(&PEER_MARK);
-        // The kind of a long frame is known with its first byte; until then nothing is refused
-        // that could be a frame of replicas.
-        let limit = if is_peer || rest.len() == HEADER_BYTES { peer_bytes_max } else { bytes_max };
-        let Some(end) = decode(rest, limit)? else {
-            return Ok(None);
-        };
-        let message = rest[HEADER_BYTES..end].to_vec();
-        self.start += end;
-        if self.start == self.buffer.len() {
-            self.start = 0;
-            self.buffer.clear();
-            self.buffer.shrink_to(READ_BYTES);
+        loop {
+            let rest = &self.buffer[self.start..];
+            let limit = if self.peer { peer_bytes_max } else { bytes_max };
+            let Some(end) = decode(rest, limit)? else {
+                return Ok(None);
+            };
+            let message = rest[HEADER_BYTES..end].to_vec();
+            self.start += end;
+            if self.start == self.buffer.len() {
+                self.start = 0;
+                self.buffer.clear();
+                self.buffer.shrink_to(READ_BYTES);
+            }
+            if message != [PEER_MARK] {
+                return Ok(Some(message));
+            }
+            self.peer = true;
         }
-        Ok(Some(message))
     }
 
     /// Whether a part of a frame, or a whole one, waits.

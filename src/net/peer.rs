@@ -73,7 +73,8 @@ async fn carry(driver: &Driver, addr: &str, peer: &Peer) {
     let Ok(mut stream) = opened else { return };
     let (mut reader, mut writer) = stream.split();
     let stalled = Duration::from_millis(limits.stalled_write_ms);
-    let mut writing = Vec::new();
+    // The announcement: what follows are frames of a replica.
+    let mut writing = frame::encode(&[frame::PEER_MARK]);
     let mut written = 0;
     let mut wrote_at = Instant::now();
     while !peer.overflown.get() {

@@ -62,8 +62,9 @@ impl Leader {
                     position: position_of(requestor),
                     requestor: requestor.clone(),
                     lease_until,
-                    extension: extension.as_ref().map(|_| Extension {
+                    extension: extension.as_ref().map(|said| Extension {
                         id: id.clone(),
+                        was: said.was.clone(),
                         leader_host: self.leader_host(origin),
                         acked: 0,
                         epoch_told: 0,
@@ -96,11 +97,12 @@ impl Leader {
         self.members.insert(member);
         if let Some((id, said)) = id.zip(said) {
             self.epoch = self.epoch.max(said.epoch);
-            if said.seen > self.revision {
+            if said.seen > self.revision && said.seen < HeartbeatExtension::SEEN_MAX {
                 // We were started again: a revision that was used must not be used again.
                 self.revision = said.seen + REVISION_LEAP;
                 // Its ring has others that were not heard yet, and hold what it does not.
                 self.recovering_since.get_or_insert(now);
+                self.restarted_at.get_or_insert(now);
                 self.own_from = self.revision + 1;
                 out.push(Output::Note(Note::Recovering));
             }
@@ -150,7 +152,10 @@ impl Leader {
         let state = &mut self.ranges[index].state;
         let named = |id: &NodeId| entry.names(id);
         let leaving = state.named().chain(&state.leaving).filter(|id| !named(id));
-        let leaving = leaving.cloned().collect();
+        let mut leaving: Vec<NodeId> = leaving.cloned().collect();
+        if !named(id) && !leaving.contains(id) {
+            leaving.push(id.clone());
+        }
         *state = plan::State {
             revision: entry.revision,
             born: entry.born,

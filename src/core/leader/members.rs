@@ -28,6 +28,8 @@ pub(super) struct Member {
 pub(super) struct Extension {
     /// The identity, as entries name it.
     pub(super) id: NodeId,
+    /// Earlier identities of the same process, whose data it has kept.
+    pub(super) was: Vec<NodeId>,
     /// How this server reaches the leader's host.
     pub(super) leader_host: String,
     /// Everything up to here was adopted.
@@ -121,6 +123,18 @@ impl Members {
     /// All that we know of those that speak the extension.
     pub(super) fn extensions_mut(&mut self) -> impl Iterator<Item = &mut Extension> {
         self.by_addr.values_mut().filter_map(|member| member.extension.as_mut())
+    }
+
+    /// Lets every lease last until then at least.
+    pub(super) fn extend_leases(&mut self, until: Millis) {
+        for member in self.by_addr.values_mut() {
+            member.lease_until = member.lease_until.max(until);
+        }
+    }
+
+    /// Whether there are servers that do not speak the extension.
+    pub(super) fn has_originals(&self) -> bool {
+        self.addr_of.len() < self.by_addr.len()
     }
 
     /// All members by position, then address text.

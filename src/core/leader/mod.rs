@@ -84,16 +84,22 @@ pub struct Leader {
     /// has told of, until all were, or a full lease has passed in which each living server must
     /// have been heard.
     recovering_since: Option<Millis>,
+    /// When it was found that this leader was started again.
+    restarted_at: Option<Millis>,
     /// When recovery may go on.
     recovery_at: Option<Millis>,
     /// Revisions from here on are this leader's own; lower ones were given out before its start.
     own_from: Revision,
     /// How many slots had no living holder when that was looked at last.
     slots_waiting: u32,
+    /// Whether the view had original servers when it was last looked at.
+    had_originals: bool,
     /// Whether somebody may have to be told something.
     untold: bool,
     /// When a push that failed is tried again.
     push_at: Option<Millis>,
+    /// When this leader wanted to be woken at the latest.
+    wanted_at: Option<Millis>,
 }
 
 /// Why a call was made.
@@ -129,11 +135,14 @@ impl Leader {
             next_call: 0,
             rebalancing: false,
             recovering_since: None,
+            restarted_at: None,
             recovery_at: None,
             own_from: 0,
             slots_waiting: 0,
+            had_originals: false,
             untold: false,
             push_at: None,
+            wanted_at: None,
         }
     }
 
@@ -208,8 +217,10 @@ impl Leader {
             plan::cut(&mut self.ranges, &[span.0, span.1]);
             for index in plan::within(&self.ranges, span.0, span.1) {
                 let state = &mut self.ranges[index].state;
-                // Only the primary of the very assignment that the report is about is believed.
-                if state.revision == span.2 && state.active.first() == Some(reporter) {
+                // Only the primary of the very assignment that the report is about is believed, and
+                // only where no server may know a newer one.
+                let is_known = state.unsure_since.is_none() && state.revision == span.2;
+                if is_known && state.active.first() == Some(reporter) {
                     activated |= plan::activate(state, joiners, next);
                 }
             }
@@ -266,7 +277,10 @@ impl Leader {
         for range in &mut self.ranges {
             plan::resolve(&mut range.state, &census, next);
             let target = target(&ring, range.start);
-            let new = plan::advance(&range.state, &target, &census, next);
+            let mut new = plan::advance(&range.state, &target, &census, next);
+            if new.waiting_since.is_some() && take_back(&self.members, &mut new, next) {
+                new = plan::advance(&new, &target, &census, next);
+            }
             if new.born != range.state.born && !range.state.active.is_empty() {
                 lost.add(range, &self.absent);
             }
@@ -280,7 +294,11 @@ impl Leader {
         self.tell_waiting(now, out);
         let ranges = &self.ranges;
         self.absent.retain(|id, _| ranges.iter().any(|range| range.state.names(id)));
-        self.members.extensions_mut().for_each(|extension| extension.originals_told = false);
+        let originals = self.members.has_originals();
+        if originals || self.had_originals {
+            self.members.extensions_mut().for_each(|extension| extension.originals_told = false);
+        }
+        self.had_originals = originals;
         self.untold = true;
     }
 
@@ -288,7 +306,8 @@ impl Leader {
     /// a full lease.
     fn end_recovery(&mut self, now: Millis) {
         let Some(since) = self.recovering_since else { return };
-        let all_told = self.ranges.iter().all(|range| range.state.claimed.is_some());
+        let told = |state: &plan::State| state.claimed.is_some() && state.unsure_since.is_none();
+        let all_told = self.ranges.iter().all(|range| told(&range.state));
         let (grace, lease) = (since + RECOVERY_GRACE_MS, since + self.config.lease_ms);
         if now >= lease || (all_told && now >= grace) {
             self.recovering_since = None;
@@ -297,13 +316,17 @@ impl Leader {
     }
 
     fn census(&self, now: Millis) -> Census {
+        let passed = |since: Option<Millis>, span| since.is_none_or(|since| now >= since + span);
+        let members = self.members.ids().filter_map(|id| self.members.extension(id));
         Census {
             live: self.members.ids().cloned().collect(),
             gone: self.absent.iter().filter(|(_, a)| a.gone).map(|(id, _)| id.clone()).collect(),
+            renamed: members.flat_map(|extension| extension.was.iter().cloned()).collect(),
             now,
             give_up_after_ms: self.config.give_up_after_ms,
             recovering: self.recovering_since.is_some(),
-            may_resolve: self.recovering_since.is_none_or(|since| now >= since + RECOVERY_GRACE_MS),
+            may_resolve: passed(self.recovering_since, RECOVERY_GRACE_MS),
+            gone_counts: passed(self.restarted_at, self.config.lease_ms),
         }
     }
 
@@ -319,6 +342,22 @@ impl Leader {
             let note = if settled { Note::RebalancingComplete } else { Note::Rebalancing };
             out.push(Output::Note(note));
         }
+    }
+
+    /// A leader that was stopped for a while has heard nobody meanwhile, and that is nobody's fault:
+    /// leases that ran out then are good for a little longer. Else it would remove every server.
+    fn forgive_own_sleep(&mut self, now: Millis) {
+        let grace = self.config.lease_ms / 3;
+        if self.wanted_at.is_some_and(|at| now > at.saturating_add(grace)) {
+            self.members.extend_leases(now + grace);
+        }
+    }
+
+    fn next_deadline(&self) -> Option<Millis> {
+        let lease = self.members.first_overdue();
+        let probe = self.absent.values().filter_map(|absent| absent.probe_at()).min();
+        let suspect = self.suspects.values().map(|suspect| suspect.ask_at).min();
+        [lease, probe, suspect, self.push_at, self.recovery_at].into_iter().flatten().min()
     }
 
     fn call_id(&mut self, purpose: Purpose) -> CallId {
@@ -337,6 +376,7 @@ const GONE: &str = "gone";
 
 impl Machine for Leader {
     fn handle(&mut self, now: Millis, input: Input, out: &mut Vec<Output>) {
+        self.forgive_own_sleep(now);
         match input {
             Input::Start => {}
             Input::Frame { to, origin, message } => self.frame(now, to, &origin, &message, out),
@@ -354,26 +394,26 @@ impl Machine for Leader {
             self.tell_rebalancing(out);
             self.pump(now, out);
         }
+        self.wanted_at = self.next_deadline();
     }
 
     fn deadline(&self) -> Option<Millis> {
-        let lease = self.members.first_overdue();
-        let probe = self.absent.values().filter_map(|absent| absent.probe_at()).min();
-        let suspect = self.suspects.values().map(|suspect| suspect.ask_at).min();
-        [lease, probe, suspect, self.push_at, self.recovery_at].into_iter().flatten().min()
+        self.wanted_at
     }
 }
 
-/// Whom the ring wants for a slot: those of its three servers that speak the extension, or where
-/// none does the next one up the ring that does, so that somebody decides.
+/// Hands a waiting range to a living server that held it under an earlier identity.
+fn take_back(members: &Members, state: &mut plan::State, next: Revision) -> bool {
+    let mut extensions = members.ids().filter_map(|id| members.extension(id));
+    extensions.any(|held| plan::take_back(state, &held.was, &held.id, next))
+}
+
+/// Whom the ring wants for a slot: the first three up the ring that speak the extension. An
+/// original server among the slot's three gets its copy besides; it does not count, since nobody
+/// knows whether it has it, or is there at all.
 fn target(
     ring: &super::ring::Ring<(String, Option<NodeId>)>,
     slot: super::hash::Slot,
 ) -> Vec<NodeId> {
-    let three: Vec<NodeId> = ring.walk(slot).take(REPLICA_COUNT).filter_map(|(_, id)| id).collect();
-    if three.is_empty() {
-        ring.walk(slot).find_map(|(_, id)| id).into_iter().collect()
-    } else {
-        three
-    }
+    ring.walk(slot).filter_map(|(_, id)| id).take(REPLICA_COUNT).collect()
 }

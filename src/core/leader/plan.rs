@@ -65,6 +65,8 @@ pub(super) struct Census {
     pub(super) live: BTreeSet<NodeId>,
     /// Dead servers that certainly will not come back with their data.
     pub(super) gone: BTreeSet<NodeId>,
+    /// Earlier identities of living servers, which have kept their data.
+    pub(super) renamed: BTreeSet<NodeId>,
     /// Now.
     pub(super) now: Millis,
     /// After how long a waiting range is given up.
@@ -73,6 +75,9 @@ pub(super) struct Census {
     pub(super) recovering: bool,
     /// Each living server of the ring before had time to be heard.
     pub(super) may_resolve: bool,
+    /// A full lease has passed since the restart. Before that, one that is gone proves nothing:
+    /// it may have been the only one named here that knew a newer assignment.
+    pub(super) gone_counts: bool,
 }
 
 /// The state that follows `old` when the ring wants `target` (living servers, primary first).
@@ -159,9 +164,14 @@ pub(super) fn activate(state: &mut State, synced: &[NodeId], next: Revision) -> 
 /// names was heard, or is certainly gone, or the operator's patience is at its end. It gets a new revision: what servers acknowledged to this
 /// leader before it learned of the range does not cover the old one.
 pub(super) fn resolve(state: &mut State, census: &Census, next: Revision) {
-    let heard = |id: &NodeId| census.live.contains(id) || census.gone.contains(id);
+    let heard = |id: &NodeId| {
+        census.live.contains(id)
+            || census.renamed.contains(id)
+            || (census.gone_counts && census.gone.contains(id))
+    };
     let Some(since) = state.unsure_since else { return };
-    let given_up = census.give_up_after_ms.is_some_and(|limit| census.now >= since + limit);
+    let given_up =
+        census.give_up_after_ms.is_some_and(|limit| census.now >= since.saturating_add(limit));
     if census.may_resolve && (given_up || state.named().all(heard)) {
         state.unsure_since = None;
         state.revision = next;

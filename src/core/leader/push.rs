@@ -186,10 +186,10 @@ impl Leader {
 
     /// The original servers among the three of each slot of which `id` is the primary.
     fn originals(&self, id: &NodeId, leader_host: &str) -> Vec<Originals> {
-        let ring = self.members.ring();
-        if ring.servers().all(|((_, id), _)| id.is_some()) {
+        if !self.members.has_originals() {
             return Vec::new();
         }
+        let ring = self.members.ring();
         let mut found = Vec::new();
         for range in self.ranges.iter().filter(|range| range.state.active.first() == Some(id)) {
             let bounds = ring.boundaries();

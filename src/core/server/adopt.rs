@@ -54,7 +54,10 @@ impl Server {
             self.read_anew(now, reads, out);
         }
         if !entries.is_empty() {
+            self.holds.merge();
             self.know_addresses();
+            // Joiners that were synced before are so at a new revision too.
+            self.report_synced(out);
             self.dispatch_parked(now, out);
         }
     }
@@ -66,10 +69,14 @@ impl Server {
             self.hand_over_writes(start, end, out);
             self.store.wipe(start, end);
         }
+        let led_on = old.as_ref().is_some_and(|old| {
+            matches!(old.role, Role::Primary(_)) && old.entry.revision >= entry.led_since
+        });
         let role = self.role(&entry, old);
-        if !matches!(role, Role::Primary(_)) {
+        if !(led_on && matches!(role, Role::Primary(_))) {
             self.hand_over_writes(start, end, out);
         }
+        self.learn_addresses(&entry);
         if let Role::Joiner = role {
             let since = entry.joining.iter().find(|joiner| *joiner.id() == self.id);
             let since = since.map_or(entry.revision, |joiner| joiner.since());
@@ -120,14 +127,12 @@ impl Server {
             let named = entry.active.iter().map(|peer| peer.id());
             let named = named.chain(entry.joining.iter().map(|joiner| joiner.id()));
             let others: Vec<NodeId> = named.filter(|id| **id != self.id).cloned().collect();
-            self.know_addresses();
             for id in others {
                 self.send(&id, Body::Teach(vec![entry.clone()]), out);
             }
             self.start_syncs(now, slot, out);
             self.resend_writes(now, slot, out);
         } else {
-            self.know_addresses();
             self.ask_holdings(slot, out);
             // Nobody may be left to ask.
             self.reconcile_step(now, slot, out);

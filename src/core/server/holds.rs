@@ -38,7 +38,8 @@ impl Hold {
             return BTreeSet::new();
         };
         let active = self.entry.active.iter().skip(1).map(|peer| peer.id().clone());
-        let synced = primary.syncs.iter().filter(|(_, sync)| sync.synced).map(|(id, _)| id.clone());
+        let synced =
+            primary.syncs.iter().filter(|(_, sync)| sync.is_needed()).map(|(id, _)| id.clone());
         active.chain(synced).collect()
     }
 
@@ -47,7 +48,7 @@ impl Hold {
         let Role::Primary(primary) = &self.role else {
             return BTreeSet::new();
         };
-        let unsynced = primary.syncs.iter().filter(|(_, sync)| !sync.synced);
+        let unsynced = primary.syncs.iter().filter(|(_, sync)| !sync.is_needed());
         unsynced.map(|(id, _)| id.clone()).collect()
     }
 }
@@ -82,6 +83,14 @@ impl Primary {
     /// Whether reads and writes are answered.
     pub(super) fn serves(&self) -> bool {
         self.reconcile.is_none()
+    }
+
+    /// Whether nothing is under way but writes, which know their slot.
+    fn is_idle(&self) -> bool {
+        self.reconcile.is_none()
+            && self.syncs.is_empty()
+            && self.round.is_none()
+            && self.next_reads.is_empty()
     }
 
     /// Whether it waits for an answer of another server.
@@ -223,6 +232,29 @@ impl Holds {
             at = end;
         }
         changed
+    }
+
+    /// Joins neighbours of equal assignment where nothing is under way, so that cuts do not pile up.
+    pub(super) fn merge(&mut self) {
+        self.holds.dedup_by(|upper, lower| {
+            let end = upper.entry.end;
+            let fits = lower.entry.end == upper.entry.start
+                && lower.entry
+                    == Entry {
+                        start: lower.entry.start,
+                        end: lower.entry.end,
+                        ..upper.entry.clone()
+                    };
+            let same = fits
+                && match (&lower.role, &upper.role) {
+                    (Role::Primary(a), Role::Primary(b)) => a.is_idle() && b.is_idle(),
+                    (a, b) => std::mem::discriminant(a) == std::mem::discriminant(b),
+                };
+            if same {
+                lower.entry.end = end;
+            }
+            same
+        });
     }
 
     /// Puts a hold where [`Holds::adopt`] has made room.

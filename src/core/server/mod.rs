@@ -236,18 +236,21 @@ impl Server {
         out.push(Output::Send { addr, message });
     }
 
-    /// Learns where the servers are that the holds name.
-    fn know_addresses(&mut self) {
-        let mut addresses = BTreeMap::new();
-        for hold in self.holds.iter() {
-            for peer in &hold.entry.active {
-                addresses.insert(peer.id().clone(), peer.addr().to_string());
-            }
-            for joiner in &hold.entry.joining {
-                addresses.insert(joiner.id().clone(), joiner.addr().to_string());
-            }
+    /// Learns where the servers of an entry are.
+    fn learn_addresses(&mut self, entry: &Entry) {
+        for peer in &entry.active {
+            self.addresses.insert(peer.id().clone(), peer.addr().to_string());
         }
-        self.addresses = addresses;
+        for joiner in &entry.joining {
+            self.addresses.insert(joiner.id().clone(), joiner.addr().to_string());
+        }
+    }
+
+    /// Forgets the servers that no hold names any more.
+    fn know_addresses(&mut self) {
+        self.addresses.clear();
+        let entries: Vec<Entry> = self.holds.iter().map(|hold| hold.entry.clone()).collect();
+        entries.iter().for_each(|entry| self.learn_addresses(entry));
     }
 
     fn call_id(&mut self, purpose: Purpose) -> CallId {

@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use super::{Out, Purpose, Server};
 use crate::core::assignment::Originals;
-use crate::core::hash::{Slot, slot_of};
+use crate::core::hash::{SLOT_COUNT, Slot, slot_of};
 use crate::core::machine::{CallError, Millis, Output, Target};
 use crate::core::reply::Reply;
 use crate::core::wire::json::Object;
@@ -54,6 +54,8 @@ impl Debts {
 impl Server {
     /// Takes in which original servers want copies; what is new is owed in full.
     pub(super) fn owe(&mut self, now: Millis, wanted: Vec<Originals>, out: &mut Out) {
+        let there_are = |o: &Originals| o.0 < o.1 && o.1 <= SLOT_COUNT;
+        let wanted: Vec<Originals> = wanted.into_iter().filter(there_are).collect();
         if wanted == self.debts.wanted {
             return;
         }

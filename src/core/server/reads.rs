@@ -139,6 +139,10 @@ impl Server {
             tired = late;
             again = round.waiting.iter().map(|id| (id.clone(), round.number)).collect();
         }
+        let (late, rest) =
+            std::mem::take(&mut primary.next_reads).into_iter().partition(|r| r.answer_by <= now);
+        primary.next_reads = rest;
+        tired.extend::<Vec<PendingRead>>(late);
         for (id, round) in again {
             self.send(&id, Body::Confirm { span, round }, out);
         }

@@ -14,8 +14,9 @@ use crate::core::machine::Millis;
 use crate::core::wire::peer::{Body, Part};
 use crate::core::wire::text::Text;
 
-/// How many slots are fetched at once, for each range.
-const PULLS_MAX: usize = 64;
+/// How many slots are fetched at once, for each range. Few, since one may hold a value of the
+/// longest kind, and usually hardly any differ.
+const PULLS_MAX: usize = 4;
 
 impl Server {
     /// Asks the other active replicas of a range for what they hold.

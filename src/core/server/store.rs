@@ -9,7 +9,7 @@ use crate::core::wire::peer::{Cell, Part, RequestId, Version};
 use crate::core::wire::text::Text;
 
 /// How many requests a slot remembers, to answer a retry instead of executing it twice.
-pub(super) const REQUESTS_REMEMBERED: usize = 32;
+pub(super) const REQUESTS_REMEMBERED: usize = 128;
 
 /// About how many bytes of cells go into one part of a slot.
 pub(super) const PART_BYTES_MAX: usize = 256 * 1024;

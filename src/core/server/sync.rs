@@ -13,6 +13,10 @@ use crate::core::wire::text::Text;
 /// How many slots are on their way to one server at once, for each range.
 const SLOTS_IN_FLIGHT_MAX: usize = 64;
 
+/// How many bytes of parts may be on their way to one server before no further part is sent. What
+/// waits for a slow connection must stay well below what its queue takes.
+const FLIGHT_BYTES_MAX: usize = 8 * 1024 * 1024;
+
 /// How far a server is that gets slots.
 #[derive(Debug, Clone, Default)]
 pub(super) struct Sync {
@@ -28,6 +32,10 @@ pub(super) struct Sync {
     /// Whether it holds all that we hold, and the leader was told: from then on every write and
     /// every confirmation needs it.
     pub(super) synced: bool,
+    /// Whether every new write needs it already: it has every slot, and only writes that were
+    /// acknowledged before are still on their way. Without this, steady writes would keep it from
+    /// ever being synced.
+    pub(super) closing: bool,
     /// Whether the leader has acknowledged that report.
     pub(super) reported: bool,
 }
@@ -41,6 +49,7 @@ pub(super) struct Flight {
     /// The part's last name, where another part follows.
     next: Option<Text>,
     sent_at: Millis,
+    bytes: usize,
 }
 
 impl Sync {
@@ -52,6 +61,11 @@ impl Sync {
     /// Whether slots are missing or something is not acknowledged.
     pub(super) fn is_busy(&self) -> bool {
         !self.begun || !self.is_delivered() || !self.reported
+    }
+
+    /// Whether writes and confirmations need it.
+    pub(super) fn is_needed(&self) -> bool {
+        self.synced || self.closing
     }
 
     /// Whether every slot was delivered.
@@ -105,8 +119,6 @@ impl Server {
             self.send_parts(now, slot, &id, out);
             self.check_synced(slot, out);
         }
-        // Those that were synced before are so at this revision too.
-        self.report_synced(out);
     }
 
     /// Asks a joiner whether it stands at our revision.
@@ -134,14 +146,47 @@ impl Server {
             let Some(sync) = hold.primary().and_then(|primary| transfer(primary, id)) else {
                 return;
             };
-            if sync.flight.len() >= SLOTS_IN_FLIGHT_MAX {
+            if sync.flight.len() >= SLOTS_IN_FLIGHT_MAX || sync.todo.is_empty() {
                 return;
             }
+            if self.flight_bytes(id) >= FLIGHT_BYTES_MAX {
+                return;
+            }
+            let hold = self.holds.at_mut(slot);
+            let sync = hold.and_then(|hold| hold.primary()).and_then(|p| transfer(p, id));
+            let Some(sync) = sync else { return };
             let Some(next) = sync.todo.pop_first() else {
                 return;
             };
             self.send_part(now, Span(next, next + 1, revision), id, None, out);
         }
+    }
+
+    /// Goes on in other ranges where the server's share of bytes on their way was used up.
+    fn send_parts_elsewhere(&mut self, now: Millis, id: &NodeId, out: &mut Out) {
+        if self.flight_bytes(id) >= FLIGHT_BYTES_MAX {
+            return;
+        }
+        let mut starts = Vec::new();
+        for hold in self.holds.iter_mut() {
+            let start = hold.entry.start;
+            let waits = hold.primary().and_then(|p| transfer(p, id)).is_some_and(|sync| {
+                !sync.todo.is_empty() && sync.flight.len() < SLOTS_IN_FLIGHT_MAX
+            });
+            if waits {
+                starts.push(start);
+            }
+        }
+        for start in starts {
+            self.send_parts(now, start, id, out);
+        }
+    }
+
+    /// How many bytes of parts are on their way to a server.
+    fn flight_bytes(&mut self, id: &NodeId) -> usize {
+        let primaries = self.holds.iter_mut().filter_map(|hold| hold.primary());
+        let syncs = primaries.filter_map(|primary| transfer(primary, id));
+        syncs.flat_map(|sync| sync.flight.values()).map(|flight| flight.bytes).sum()
     }
 
     fn send_part(
@@ -154,12 +199,21 @@ impl Server {
     ) {
         let part = self.store.part(span.0, after.as_ref());
         let next = part.cells.last().filter(|_| !part.last).map(|(key, _)| key.clone());
-        let number = self.next_number();
-        let flight = Flight { number, after, next, sent_at: now };
+        let fresh = self.next_number();
         let primary = self.holds.at_mut(span.0).and_then(|hold| hold.primary());
-        if let Some(sync) = primary.and_then(|primary| transfer(primary, id)) {
-            sync.flight.insert(span.0, flight);
-        }
+        let Some(sync) = primary.and_then(|primary| transfer(primary, id)) else { return };
+        let before = sync.flight.get(&span.0).filter(|flight| flight.after == after);
+        // Sent again it keeps its number, so that an acknowledgement counts however late it is. The
+        // content may be cut elsewhere now: what goes on from the earlier cut misses nothing.
+        let (number, next) = match before {
+            None => (fresh, next),
+            Some(Flight { number, next: None, .. }) => (*number, next),
+            Some(Flight { number, next: Some(sent), .. }) => {
+                (*number, Some(next.map_or(sent.clone(), |next| next.min(sent.clone()))))
+            }
+        };
+        let bytes = part.bytes();
+        sync.flight.insert(span.0, Flight { number, after, next, sent_at: now, bytes });
         self.send(id, Body::Chunk { span, number, part }, out);
         self.want_retry();
     }
@@ -209,12 +263,12 @@ impl Server {
         if sync.flight.get(&slot).is_none_or(|flight| flight.number != number) {
             return;
         }
-        sync.begun = true;
         let next = sync.flight.remove(&slot).and_then(|flight| flight.next);
         if next.is_some() {
             self.send_part(now, span, from, next, out);
         }
         self.send_parts(now, slot, from, out);
+        self.send_parts_elsewhere(now, from, out);
         self.reconcile_step(now, slot, out);
         self.check_synced(slot, out);
     }
@@ -247,10 +301,13 @@ impl Server {
             .map(|(id, _)| id.clone())
             .collect();
         for id in delivered {
+            self.writes.need(start, end, &id);
+            if let Some(sync) = self.sync_mut(slot, &id) {
+                sync.closing = true;
+            }
             if self.writes.trails(start, end, &id) {
                 continue;
             }
-            self.writes.need(start, end, &id);
             if let Some(sync) = self.sync_mut(slot, &id) {
                 sync.synced = true;
             }

@@ -24,11 +24,6 @@ struct Vote {
     /// What the owner's transaction has written, once it has: the first `setr` to reach any
     /// replica writes, the others of the same transaction have no effect.
     written: Option<Json>,
-    /// How often an address was refused. The original denies to all three, those that refused it
-    /// included: such a denial must not take another client's vote.
-    refused: BTreeMap<String, u32>,
-    /// When refusals are forgotten.
-    refused_until: Millis,
 }
 
 impl Votes {
@@ -50,8 +45,6 @@ impl Votes {
         let vote = self.votes.entry(key.clone()).or_default();
         vote.expire(now);
         if being_written || vote.is_open() {
-            *vote.refused.entry(owner.to_string()).or_default() += 1;
-            vote.refused_until = until;
             return false;
         }
         vote.owner = Some((owner.to_string(), until));
@@ -59,18 +52,14 @@ impl Votes {
         true
     }
 
-    /// The client at `owner` gives its vote back, or what it takes for one.
+    /// The client at `owner` gives its vote back. Clients of one address count as
+    /// one: nothing better is known of an original client.
     pub(super) fn deny(&mut self, now: Millis, key: &Text, owner: &str) {
         let Some(vote) = self.votes.get_mut(key) else {
             return;
         };
         vote.expire(now);
-        if let Some(count) = vote.refused.get_mut(owner) {
-            *count -= 1;
-            if *count == 0 {
-                vote.refused.remove(owner);
-            }
-        } else if vote.owner.as_ref().is_some_and(|(holder, _)| holder == owner) {
+        if vote.owner.as_ref().is_some_and(|(holder, _)| holder == owner) {
             vote.owner = None;
         }
         self.tidy(key);
@@ -159,9 +148,6 @@ impl Vote {
             self.owner = None;
             self.written = None;
         }
-        if self.refused_until <= now {
-            self.refused.clear();
-        }
     }
 
     /// Whether the reservation stands in others' way.
@@ -170,6 +156,6 @@ impl Vote {
     }
 
     fn is_empty(&self) -> bool {
-        self.owner.is_none() && self.refused.is_empty()
+        self.owner.is_none()
     }
 }

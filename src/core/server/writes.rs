@@ -16,6 +16,16 @@ use crate::core::wire::text::Text;
 /// How many writes may wait for replicas at once; more are refused, and did not happen.
 const WRITES_PENDING_MAX: usize = 100_000;
 
+/// How many bytes such writes may have; a write is taken while there are fewer.
+const WRITES_PENDING_BYTES_MAX: usize = 16 * 1024 * 1024;
+
+/// How many bytes of writes are sent again at once.
+const RESEND_BYTES_MAX: usize = 16 * 1024 * 1024;
+
+/// How many acknowledged writes may be on their way to joiners. Beyond that their slots are given
+/// to the joiners once more, as a whole.
+const WRITES_TRAILING_MAX: usize = 10_000;
+
 /// The field `dht` of `dht_write`.
 #[derive(Debug, Clone, Default, Deserialize)]
 pub(super) struct WriteExtension {
@@ -64,16 +74,50 @@ pub(super) struct PendingWrite {
     answer_by: Millis,
 }
 
+impl PendingWrite {
+    fn bytes(&self) -> usize {
+        self.key.as_bytes().len() + self.cell.value.as_str().len()
+    }
+}
+
 /// The writes of a server that are under way, oldest first.
 #[derive(Debug, Default)]
 pub(super) struct Writes {
     pending: BTreeMap<u64, PendingWrite>,
+    /// The numbers of those that are not acknowledged, by request.
+    waiting: BTreeMap<RequestId, u64>,
+    /// How many bytes those have.
+    waiting_bytes: usize,
 }
 
 impl Writes {
     /// Whether a write of this name waits to be acknowledged.
     pub(super) fn has(&self, slot: Slot, key: &Text) -> bool {
         self.pending.values().any(|w| w.slot == slot && !w.needed.is_empty() && w.key == *key)
+    }
+
+    /// How many are not acknowledged, and their bytes.
+    fn waiting(&self) -> (usize, usize) {
+        (self.waiting.len(), self.waiting_bytes)
+    }
+
+    /// The write of this request, where it is not acknowledged.
+    fn same(&mut self, id: RequestId) -> Option<&mut PendingWrite> {
+        self.pending.get_mut(self.waiting.get(&id)?)
+    }
+
+    fn insert(&mut self, number: u64, write: PendingWrite) {
+        self.waiting_bytes += write.bytes();
+        self.waiting.insert(write.id, number);
+        self.pending.insert(number, write);
+    }
+
+    /// A write is acknowledged, or given up.
+    fn ended(&mut self, number: u64) {
+        let Some(write) = self.pending.get(&number) else { return };
+        if self.waiting.remove(&write.id).is_some() {
+            self.waiting_bytes -= write.bytes();
+        }
     }
 
     /// How many there are.
@@ -111,23 +155,29 @@ impl Server {
             return self.not_serving(now, slot, Parked::Write(write), out);
         }
         let id = RequestId { client: write.said.client, number: write.said.number };
-        let same = self.writes.pending.values_mut().find(|w| w.id == id && !w.needed.is_empty());
-        if let Some(pending) = same {
+        if let Some(pending) = self.writes.same(id) {
             pending.replies.push(write.to);
             return;
         }
         if self.store.recalls(slot, id) {
             return self.reply_written(write.to, slot, out);
         }
-        if write.said.first.is_some_and(|first| first <= self.store.forgotten(slot).revision) {
-            let why = "the request may have been executed, and is no longer remembered";
-            return self.reply_unknown(write.to, why, out);
+        let forgotten = self.store.forgotten(slot).revision;
+        if write.said.first.is_some_and(|first| first <= forgotten) {
+            let reply = Reply::status("forgotten");
+            return self.reply(write.to, reply, Then::Keep, out);
+        }
+        if write.said.revision <= forgotten && write.said.revision < self.holds.seen(slot) {
+            // A first try that comes this late may be one that was repeated since, and executed.
+            let reply = Reply::status("no").text("reason", "moved");
+            return self.reply(write.to, reply, Then::Keep, out);
         }
         if !write.said.voted && self.votes.blocks(now, &write.key) {
             let reply = Reply::status("no").text("reason", "busy");
             return self.reply(write.to, reply, Then::Keep, out);
         }
-        if self.writes.len() >= WRITES_PENDING_MAX {
+        let (count, bytes) = self.writes.waiting();
+        if count >= WRITES_PENDING_MAX || bytes >= WRITES_PENDING_BYTES_MAX {
             let reply = Reply::status("no").text("reason", "too many writes wait");
             return self.reply(write.to, reply, Then::Keep, out);
         }
@@ -158,7 +208,7 @@ impl Server {
             sent_at: now,
             answer_by: now + super::ANSWER_WITHIN_MS,
         };
-        self.writes.pending.insert(number, pending);
+        self.writes.insert(number, pending);
         self.send_prepares(now, number, out);
         self.check_written(now, number, out);
     }
@@ -232,8 +282,7 @@ impl Server {
         } else {
             self.forget_delivered(number);
         }
-        if let Some(sync) = self.sync_mut(slot, from) {
-            sync.begun = true;
+        if self.sync_mut(slot, from).is_some() {
             self.check_synced(slot, out);
         }
     }
@@ -248,6 +297,7 @@ impl Server {
         }
         let (slot, id, key, cell) = (write.slot, write.id, write.key.clone(), write.cell.clone());
         let replies = std::mem::take(&mut write.replies);
+        let trailing = !write.trailing.is_empty();
         let voted = write.voted;
         if self.store.apply(slot, &key, &cell) {
             self.local.overtake(&key);
@@ -261,7 +311,31 @@ impl Server {
             self.reply_written(to, slot, out);
         }
         self.copy_to_originals(now, slot, &key, out);
+        self.writes.ended(number);
         self.forget_delivered(number);
+        if trailing && self.writes.len() - self.writes.waiting.len() > WRITES_TRAILING_MAX {
+            self.shed_trailing();
+        }
+    }
+
+    /// Joiners are far behind: they get the slots of acknowledged writes as a whole, once more.
+    fn shed_trailing(&mut self) {
+        let acknowledged: Vec<u64> = self
+            .writes
+            .pending
+            .iter()
+            .filter(|(_, write)| write.needed.is_empty())
+            .map(|(number, _)| *number)
+            .collect();
+        for number in acknowledged {
+            let Some(write) = self.writes.pending.remove(&number) else { continue };
+            for id in write.trailing {
+                if let Some(sync) = self.sync_mut(write.slot, &id) {
+                    sync.todo.insert(write.slot);
+                    sync.closing = false;
+                }
+            }
+        }
     }
 
     /// Forgets a write that everybody holds.
@@ -327,8 +401,14 @@ impl Server {
             .filter(|(_, write)| write.sent_at + patience_ms <= now)
             .map(|(number, _)| *number)
             .collect();
+        let mut bytes = 0;
         for number in late {
+            // What waits for a slow connection must stay well below what its queue takes.
+            bytes += self.writes.pending.get(&number).map_or(0, PendingWrite::bytes);
             self.send_prepares(now, number, out);
+            if bytes >= RESEND_BYTES_MAX {
+                break;
+            }
         }
         let mut tired = Vec::new();
         for write in self.writes.pending.values_mut().filter(|write| write.answer_by <= now) {

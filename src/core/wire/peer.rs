@@ -56,6 +56,15 @@ pub struct Part {
     pub last: bool,
 }
 
+impl Part {
+    /// About how many bytes the part takes.
+    pub fn bytes(&self) -> usize {
+        let sizes =
+            self.cells.iter().map(|(key, cell)| key.as_bytes().len() + cell.value.as_str().len());
+        sizes.sum()
+    }
+}
+
 /// One message between replicas.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct PeerMessage {

@@ -1,0 +1,123 @@
+//! The second half: all faults are mended, and the ring must be whole again.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use super::plan::Plan;
+use super::truth::three;
+use super::workload::KEYS;
+use super::world::{LEADER, World};
+use crate::core::hash::slot_of;
+use crate::core::machine::Millis;
+use crate::core::wire::json::Object;
+
+/// How long the ring may take to settle.
+const SETTLE_MS: Millis = 120_000;
+
+/// How long a vote stands.
+const VOTES_MS: Millis = 10_000;
+
+/// How long the last operations may take.
+const LAST_MS: Millis = 20_000;
+
+/// Ends all faults.
+pub(super) fn heal(world: &mut World, plan: &mut Plan) {
+    plan.undo_all(world);
+    world.cluster.faults.heal();
+    world.workload.over = true;
+}
+
+/// Waits until the ring is whole, and looks at every key and every client.
+pub(super) fn check(world: &mut World) -> Result<(), String> {
+    let end = world.cluster.now() + SETTLE_MS;
+    loop {
+        let mut why = whole(world);
+        if why.is_empty() {
+            // A write whose client has given up may still be on its way.
+            why = placement(world).err().unwrap_or_default();
+        }
+        if why.is_empty() && world.workload.is_idle() && world.originals.is_idle() {
+            break;
+        }
+        if world.cluster.now() >= end {
+            return Err(format!("not whole {SETTLE_MS} ms after the last fault: {why}"));
+        }
+        world.step(world.cluster.now() + 200)?;
+    }
+    // Votes of clients that have died stand for a while.
+    world.cluster.advance(VOTES_MS);
+    let lock = r#"{"cmd": "lock_get", "lockid": "rebalancing", "requestor": "chaos"}"#;
+    let granted = world.cluster.peek(LEADER, lock).unwrap_or_default();
+    if !granted.contains("granted") {
+        return Err(format!("a settled ring does not grant the rebalancing lock: {granted}"));
+    }
+    all_are_served(world)?;
+    placement(world)
+}
+
+/// Why the ring is not whole yet; empty where it is.
+fn whole(world: &mut World) -> String {
+    let Some(view) = world.view() else {
+        return "no view leader".to_string();
+    };
+    let living: BTreeSet<_> = world.living().into_keys().collect();
+    let members = view.members.len();
+    let listed: BTreeSet<_> = view.assignment.servers.iter().map(|(id, _, _)| id.clone()).collect();
+    if members != living.len() || !listed.is_subset(&living) {
+        return format!("{members} members, ranges name {listed:?}, and these live: {living:?}");
+    }
+    let slots: u32 = view.assignment.ranges.iter().map(|r| u32::from(r.1 - r.0)).sum();
+    if slots != u32::from(crate::core::hash::SLOT_COUNT) {
+        return format!("only {slots} slots are assigned");
+    }
+    if view.assignment.settled { String::new() } else { format!("not settled: {:?}", view) }
+}
+
+/// Every key is on its three servers, with one value, and nowhere else.
+fn placement(world: &mut World) -> Result<(), String> {
+    let members = world.view().ok_or("no view leader")?.members;
+    let living = world.living();
+    for key in KEYS {
+        let right: BTreeSet<String> =
+            three(&members, slot_of(key.as_bytes())).into_iter().collect();
+        let mut found: BTreeMap<String, String> = BTreeMap::new();
+        for name in living.values() {
+            let request = format!(r#"{{"cmd": "get", "key": "{key}"}}"#);
+            let reply = world.cluster.peek(name, &request).unwrap_or_default();
+            let object = Object::parse(reply.as_bytes()).map_err(|error| error.to_string())?;
+            if let Some(value) = object.raw("value") {
+                found.insert(world.cluster.addr(name).to_string(), value.to_string());
+            }
+        }
+        let holders: BTreeSet<String> = found.keys().cloned().collect();
+        let values: BTreeSet<&String> = found.values().collect();
+        if (holders != right && !found.is_empty()) || values.len() > 1 {
+            return Err(format!("key {key} should be on {right:?} and is on {found:?}"));
+        }
+    }
+    Ok(())
+}
+
+/// Every client writes and reads every key, and none fails.
+fn all_are_served(world: &mut World) -> Result<(), String> {
+    world.workload.failed.clear();
+    for round in 0..KEYS.len() {
+        for reads in [false, true] {
+            for client in 0..world.clients() {
+                let key = KEYS[(round + client) % KEYS.len()];
+                let value = (!reads).then(|| world.workload.value());
+                world.begin_op(client, key, value);
+            }
+            let end = world.cluster.now() + LAST_MS;
+            while !world.workload.is_idle() {
+                if world.cluster.now() >= end {
+                    return Err("an operation does not end on a ring that is whole".to_string());
+                }
+                world.step(world.cluster.now() + 100)?;
+            }
+        }
+    }
+    match world.workload.failed.first() {
+        Some(failed) => Err(format!("an operation fails on a ring that is whole: {failed}")),
+        None => Ok(()),
+    }
+}

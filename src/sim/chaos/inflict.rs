@@ -1,0 +1,281 @@
+//! Inflicting faults and mending them.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use super::faults::Kind;
+use super::plan::Undo;
+use super::world::{LEADER, LEASE_MS, World};
+use crate::core::assignment::NodeId;
+use crate::core::machine::Millis;
+
+/// How many servers live at least and at most.
+const SERVERS_MIN: usize = 4;
+const SERVERS_MAX: usize = 9;
+
+/// The longest time that a fault lasts which is not to end a lease.
+const SHORT_MS_MAX: Millis = 4_000;
+
+type Undos = Vec<(Millis, Undo)>;
+
+impl World {
+    /// Lets a fault happen; `None` where it cannot happen now. Returns when it ends, and how.
+    pub(super) fn inflict(&mut self, kind: Kind) -> Option<Undos> {
+        let now = self.cluster.now();
+        let over = now + self.rng.between(500, SHORT_MS_MAX);
+        let long = now + LEASE_MS + self.rng.between(500, SHORT_MS_MAX);
+        let one = |at, undo| Some(vec![(at, undo)]);
+        match kind {
+            Kind::Crash => self.kill(1, SERVERS_MIN).map(|_| Vec::new()),
+            Kind::CrashTwo => self.kill(2, SERVERS_MIN + 1).map(|_| Vec::new()),
+            Kind::Restart => {
+                let name = self.kill(1, SERVERS_MIN)?.remove(0);
+                one(now + self.rng.between(0, 2_000), Undo::StartServer(name, 0))
+            }
+            Kind::Move => {
+                let name = self.kill(1, SERVERS_MIN)?.remove(0);
+                let port = 38_001 + self.rng.between(0, 8) as u16;
+                one(now + self.rng.between(0, 2_000), Undo::StartServer(name, port))
+            }
+            Kind::Join => {
+                (self.living().len() < SERVERS_MAX).then(|| self.join())?;
+                Some(Vec::new())
+            }
+            Kind::Pause => {
+                let name = self.victim(over)?;
+                self.cluster.pause(&name);
+                one(over, Undo::Resume(name))
+            }
+            Kind::LongPause => {
+                let name = self.victim(long)?;
+                self.cluster.pause(&name);
+                one(long, Undo::Resume(name))
+            }
+            Kind::LeaderPause => {
+                let until = if self.rng.chance(50) { over } else { long };
+                self.trouble_leader(until)?;
+                self.cluster.pause(LEADER);
+                one(until, Undo::Resume(LEADER.to_string()))
+            }
+            Kind::LeaderRestart => {
+                self.trouble_leader(over + LEASE_MS)?;
+                // With its servers, or without one that dies meanwhile.
+                let sound = self.sound();
+                let ids: Vec<&NodeId> = sound.keys().collect();
+                let victim = *self.rng.pick(&ids);
+                let may =
+                    ids.len() > SERVERS_MIN && self.can_do_without(&BTreeSet::from([victim]), &ids);
+                self.cluster.crash(LEADER);
+                if may && self.rng.chance(40) {
+                    self.cluster.crash(&sound[victim].clone());
+                    *self.faults.entry("CrashWhileNoLeader".to_string()).or_default() += 1;
+                }
+                one(now + self.rng.between(0, SHORT_MS_MAX), Undo::StartLeader)
+            }
+            Kind::Cut | Kind::CutOneWay | Kind::Isolate | Kind::CutFromLeader => {
+                let until = if self.rng.chance(30) { long } else { over + 2_000 };
+                self.partition(kind, until)
+            }
+            Kind::Slow => {
+                let name = self.victim(over)?;
+                let ip = self.cluster.ip(&name).to_string();
+                let by_ms = self.rng.between(20, 800);
+                self.cluster.faults.slow_down(&ip, by_ms);
+                one(over, Undo::Hasten(ip))
+            }
+            Kind::Drift => {
+                let name = self.clock_victim(long)?;
+                let rate = *self.rng.pick(&[500, 900, 1_100, 1_500, 2_500]);
+                self.cluster.set_clock(&name, rate, 0);
+                self.clocks_wrong_until = self.clocks_wrong_until.max(long);
+                one(long, Undo::Clock(name))
+            }
+            Kind::Jump => {
+                let name = self.clock_victim(over)?;
+                let ahead_ms = self.rng.between(100, 3 * LEASE_MS);
+                self.cluster.set_clock(&name, 1_000, ahead_ms);
+                self.clocks_wrong_until = self.clocks_wrong_until.max(now);
+                Some(Vec::new())
+            }
+            Kind::Loss | Kind::Repeat | Kind::Reorder | Kind::CallLoss => {
+                self.burst(kind);
+                one(over + 2_000, Undo::Quiet(kind))
+            }
+            Kind::ClientCrash => {
+                let client = self.kill_client();
+                one(over, Undo::StartClient(client))
+            }
+            Kind::DeadVoter => {
+                self.die_with_votes();
+                Some(Vec::new())
+            }
+        }
+    }
+
+    fn burst(&mut self, kind: Kind) {
+        let percent = self.rng.between(3, 40);
+        let faults = &mut self.cluster.faults;
+        match kind {
+            Kind::Loss => faults.frame_loss_percent = percent,
+            Kind::Repeat => faults.frame_repeat_percent = percent,
+            Kind::Reorder => faults.frame_reorder_percent = percent,
+            _ => faults.call_loss_percent = percent / 2,
+        }
+        self.cluster.faults.frame_late_max_ms = self.rng.between(5, 5_000);
+    }
+
+    /// Whether faults of this kind have met a message.
+    pub(super) fn has_met(&self, kind: Kind) -> bool {
+        kind.has_met(self.cluster.faults.happened())
+    }
+
+    /// Ends a fault.
+    pub(super) fn undo(&mut self, undo: Undo) {
+        match undo {
+            Undo::Resume(name) if !self.cluster.is_alive(&name) => {}
+            Undo::Resume(name) => self.cluster.resume(&name),
+            Undo::Mend(pairs) => {
+                pairs.iter().for_each(|(one, other)| self.cluster.faults.mend(one, other));
+            }
+            Undo::Hasten(ip) => self.cluster.faults.slow_down(&ip, 0),
+            Undo::Clock(name) => self.cluster.set_clock(&name, 1_000, 0),
+            Undo::Quiet(kind) => {
+                let faults = &mut self.cluster.faults;
+                match kind {
+                    Kind::Loss => faults.frame_loss_percent = 0,
+                    Kind::Repeat => faults.frame_repeat_percent = 0,
+                    Kind::Reorder => faults.frame_reorder_percent = 0,
+                    _ => faults.call_loss_percent = 0,
+                }
+            }
+            Undo::StartServer(name, port) => self.start_server(&name, port),
+            Undo::StartLeader => self.start_leader(),
+            Undo::StartClient(client) => self.start_client(client),
+        }
+    }
+
+    /// Servers that live and have no trouble, by identity.
+    fn sound(&mut self) -> BTreeMap<NodeId, String> {
+        let now = self.cluster.now();
+        let mut living = self.living();
+        living.retain(|_, name| {
+            self.servers.iter().any(|s| s.name == *name && s.troubled_until < now)
+        });
+        living
+    }
+
+    /// Whether each range keeps a sound holder without these.
+    fn can_do_without(&mut self, victims: &BTreeSet<&NodeId>, sound: &[&NodeId]) -> bool {
+        let together = self.together();
+        !together.is_empty()
+            && together
+                .iter()
+                .all(|set| set.iter().any(|id| sound.contains(&id) && !victims.contains(id)))
+    }
+
+    /// Kills servers whose death leaves every range a holder that is well.
+    fn kill(&mut self, count: usize, more_than: usize) -> Option<Vec<String>> {
+        if self.leader_troubled_until >= self.cluster.now() || self.living().len() <= more_than {
+            return None;
+        }
+        let sound = self.sound();
+        let ids: Vec<&NodeId> = sound.keys().collect();
+        if ids.len() < count {
+            return None;
+        }
+        for _ in 0..8 {
+            let mut victims = BTreeSet::new();
+            while victims.len() < count {
+                victims.insert(*self.rng.pick(&ids));
+            }
+            if self.can_do_without(&victims, &ids) {
+                let names: Vec<String> = victims.iter().map(|id| sound[*id].clone()).collect();
+                names.iter().for_each(|name| self.cluster.crash(name));
+                return Some(names);
+            }
+        }
+        None
+    }
+
+    /// A server that may lose its lease from now on; in trouble until then and a lease longer.
+    fn victim(&mut self, until: Millis) -> Option<String> {
+        if self.leader_troubled_until >= self.cluster.now() {
+            return None;
+        }
+        let sound = self.sound();
+        let ids: Vec<&NodeId> = sound.keys().collect();
+        if ids.is_empty() {
+            return None;
+        }
+        for _ in 0..8 {
+            let id = *self.rng.pick(&ids);
+            if self.can_do_without(&BTreeSet::from([id]), &ids) {
+                let name = sound[id].clone();
+                let server = self.servers.iter_mut().find(|server| server.name == name)?;
+                server.troubled_until = until + 2 * LEASE_MS;
+                return Some(name);
+            }
+        }
+        None
+    }
+
+    /// The leader may expire anybody from now on: nobody may be dead without its knowledge.
+    fn trouble_leader(&mut self, until: Millis) -> Option<()> {
+        let now = self.cluster.now();
+        if self.leader_troubled_until >= now || !self.cluster.is_alive(LEADER) {
+            return None;
+        }
+        let sound = self.sound();
+        let all_well =
+            self.together().iter().all(|set| set.iter().all(|id| sound.contains_key(id)));
+        if !all_well {
+            return None;
+        }
+        self.leader_troubled_until = until + 2 * LEASE_MS;
+        Some(())
+    }
+
+    fn clock_victim(&mut self, until: Millis) -> Option<String> {
+        if self.rng.chance(30) {
+            self.trouble_leader(until)?;
+            return Some(LEADER.to_string());
+        }
+        self.victim(until)
+    }
+
+    fn partition(&mut self, kind: Kind, until: Millis) -> Option<Undos> {
+        let name = self.victim(until)?;
+        let ip = self.cluster.ip(&name).to_string();
+        let leader_ip = self.cluster.ip(LEADER).to_string();
+        let names: Vec<String> = self.cluster.alive().into_iter().map(String::from).collect();
+        let mut others: Vec<String> = names
+            .iter()
+            .map(|name| self.cluster.ip(name).to_string())
+            .filter(|other| *other != ip)
+            .collect();
+        match kind {
+            Kind::CutFromLeader => others = vec![leader_ip],
+            // Between a server and the leader something is always under way.
+            Kind::CutOneWay if self.rng.chance(50) => others.retain(|o| *o == leader_ip),
+            Kind::CutOneWay => {}
+            Kind::Cut => {
+                let count = self.rng.between(1, 3) as usize;
+                while others.len() > count {
+                    let at = self.rng.between(0, others.len() as u64 - 1) as usize;
+                    others.swap_remove(at);
+                }
+            }
+            _ => {}
+        }
+        let outwards = self.rng.chance(50);
+        for other in &others {
+            let faults = &mut self.cluster.faults;
+            match kind {
+                Kind::CutOneWay if outwards => faults.cut_one_way(&ip, other),
+                Kind::CutOneWay => faults.cut_one_way(other, &ip),
+                _ => faults.cut(&ip, other),
+            }
+        }
+        let pairs = others.into_iter().map(|other| (ip.clone(), other)).collect();
+        Some(vec![(until, Undo::Mend(pairs))])
+    }
+}

@@ -1,0 +1,227 @@
+//! Clients that know only the original's two-phase commit: votes of all three servers, then the
+//! value to all three.
+
+use std::collections::VecDeque;
+
+use super::truth::three;
+use super::workload::KEYS;
+use super::world::World;
+use crate::core::hash::slot_of;
+use crate::core::machine::{CallError, Millis};
+use crate::core::wire::json::Object;
+use crate::sim::Ticket;
+use crate::sim::history::{Action, Outcome};
+
+/// The longest time that such a client does nothing.
+const THINK_MS_MAX: Millis = 6_000;
+
+/// How long a server keeps a vote.
+const VOTES_MS: Millis = 10_000;
+
+/// Where the view leader listens.
+const LEADER_ADDR: &str = "10.0.0.1:39000";
+
+/// A client of the original.
+#[derive(Debug)]
+struct Original {
+    ip: String,
+    process: u64,
+    key: String,
+    value: String,
+    step: Step,
+    /// When it asked for the first vote, and how far the assignment was then.
+    voted_at: Millis,
+    revision: Option<u64>,
+    /// The name in the history of what its last `setr` does in addition.
+    again: u64,
+    /// The request that it waits for.
+    ticket: Option<Ticket>,
+    next_at: Millis,
+}
+
+#[derive(Debug)]
+enum Step {
+    Idle,
+    View,
+    Vote { ask: VecDeque<String>, voted: Vec<String> },
+    Write { ask: VecDeque<String>, written: usize },
+    Deny { ask: VecDeque<String> },
+}
+
+/// All of them.
+#[derive(Debug)]
+pub(super) struct Originals {
+    clients: Vec<Original>,
+    dead: u64,
+}
+
+impl Originals {
+    pub(super) fn new(count: usize) -> Self {
+        let client = |number| Original {
+            ip: format!("10.0.3.{number}"),
+            process: 1_000_000 + number as u64,
+            key: String::new(),
+            value: String::new(),
+            step: Step::Idle,
+            voted_at: 0,
+            revision: None,
+            again: 0,
+            ticket: None,
+            next_at: 5_000,
+        };
+        Originals { clients: (1..=count).map(client).collect(), dead: 0 }
+    }
+
+    /// When one begins something.
+    pub(super) fn next_at(&self) -> Millis {
+        let idle = self.clients.iter().filter(|client| matches!(client.step, Step::Idle));
+        idle.map(|client| client.next_at).min().unwrap_or(Millis::MAX)
+    }
+
+    /// Whether nothing is under way.
+    pub(super) fn is_idle(&self) -> bool {
+        self.clients.iter().all(|client| matches!(client.step, Step::Idle))
+    }
+}
+
+impl World {
+    /// Takes in what was answered, and asks on.
+    pub(super) fn drive_originals(&mut self) {
+        for number in 0..self.originals.clients.len() {
+            let client = &mut self.originals.clients[number];
+            match client.ticket {
+                Some(ticket) => {
+                    if let Some(answer) = self.cluster.answer(ticket) {
+                        client.ticket = None;
+                        self.heard(number, answer);
+                    }
+                }
+                None if client.next_at <= self.cluster.now() => self.begin_setr(number),
+                None => {}
+            }
+        }
+    }
+
+    fn begin_setr(&mut self, number: usize) {
+        let client = &mut self.originals.clients[number];
+        if self.workload.over {
+            client.next_at = Millis::MAX;
+            return;
+        }
+        client.key = self.rng.pick(&KEYS).to_string();
+        client.value = self.workload.value();
+        client.step = Step::View;
+        self.workload.begun += 1;
+        let action = Action::Put(client.value.clone());
+        self.history.call(self.cluster.now(), client.process, &client.key, action);
+        let request = r#"{"cmd": "query_servers"}"#;
+        client.ticket = Some(self.cluster.ask(&client.ip, LEADER_ADDR, request));
+    }
+
+    fn heard(&mut self, number: usize, answer: Result<String, CallError>) {
+        let revision = self.view().map(|view| view.assignment.revision);
+        let client = &mut self.originals.clients[number];
+        let reply = answer.as_ref().ok().and_then(|text| Object::parse(text.as_bytes()).ok());
+        let reply = reply.filter(|reply| reply.raw("error").is_none());
+        match &mut client.step {
+            Step::Idle => {}
+            Step::View => {
+                let members: Option<Vec<(String, u16)>> =
+                    reply.and_then(|reply| reply.decode("result"));
+                let members = members.unwrap_or_default();
+                let servers = three(&members, slot_of(client.key.as_bytes()));
+                client.voted_at = self.cluster.now();
+                client.revision = revision;
+                client.step = Step::Vote { ask: servers.into(), voted: Vec::new() };
+            }
+            Step::Vote { ask, voted } => {
+                let server = ask.pop_front().unwrap_or_default();
+                let yes = reply
+                    .as_ref()
+                    .map(|reply| reply.text("reply").is_some_and(|r| r.as_bytes() == b"ok"));
+                match yes {
+                    Some(true) => voted.push(server),
+                    // Nobody is there to vote, or to hold the value.
+                    None => {}
+                    Some(false) => {
+                        let ask = std::mem::take(voted).into();
+                        client.step = Step::Deny { ask };
+                    }
+                }
+            }
+            Step::Write { ask, written } => {
+                ask.pop_front();
+                *written += usize::from(reply.is_some());
+                // Where the vote has passed by some server's clock, or the key has a new primary
+                // that never voted, the request cannot be told from a write of its own; nor can one
+                // without an answer, which may come to its server much later.
+                let late = self.cluster.now() >= client.voted_at + VOTES_MS;
+                let moved = revision.is_none() || revision != client.revision;
+                let clocks = client.voted_at <= self.clocks_wrong_until;
+                if reply.is_some() && !late && !moved && !clocks {
+                    self.history.end(self.cluster.now(), client.again, Outcome::NotDone);
+                }
+            }
+            Step::Deny { ask } => {
+                ask.pop_front();
+            }
+        }
+        self.ask_on(number);
+    }
+
+    fn ask_on(&mut self, number: usize) {
+        let client = &mut self.originals.clients[number];
+        if let Step::Vote { ask, voted } = &mut client.step
+            && ask.is_empty()
+            && !voted.is_empty()
+        {
+            let ask = std::mem::take(voted).into();
+            client.step = Step::Write { ask, written: 0 };
+        }
+        let key = format!("\"{}\"", client.key);
+        let (ask, request) = match &client.step {
+            Step::Vote { ask, .. } => (ask, format!(r#"{{"cmd": "setr_request", "key": {key}}}"#)),
+            Step::Deny { ask } => (ask, format!(r#"{{"cmd": "setr_deny", "key": {key}}}"#)),
+            Step::Write { ask, .. } => {
+                let value = &client.value;
+                (ask, format!(r#"{{"cmd": "setr", "key": {key}, "val": {value}}}"#))
+            }
+            Step::Idle | Step::View => return,
+        };
+        if let Some(addr) = ask.front() {
+            if matches!(client.step, Step::Write { .. }) {
+                // What this request does beyond the first: nothing, as far as votes are known.
+                client.again = 2_000_000 + self.workload.process();
+                let action = Action::Put(client.value.clone());
+                self.history.call(self.cluster.now(), client.again, &client.key, action);
+            }
+            client.ticket = Some(self.cluster.ask(&client.ip, addr, &request));
+            return;
+        }
+        let outcome = match client.step {
+            Step::Write { written, .. } if written > 0 => Outcome::Done(None),
+            Step::Write { .. } => Outcome::Unknown,
+            _ => Outcome::NotDone,
+        };
+        let now = self.cluster.now();
+        let unknown = outcome == Outcome::Unknown;
+        self.history.end(now, client.process, outcome);
+        if unknown {
+            client.process = 2_000_000 + self.workload.process();
+        }
+        client.step = Step::Idle;
+        client.next_at = now + self.rng.between(0, THINK_MS_MAX);
+    }
+
+    /// A client takes the votes of a key's three servers and is never heard of again.
+    pub(super) fn die_with_votes(&mut self) {
+        self.originals.dead += 1;
+        let ip = format!("10.0.4.{}", self.originals.dead);
+        let key = *self.rng.pick(&KEYS);
+        let members = self.view().map(|view| view.members).unwrap_or_default();
+        let request = format!(r#"{{"cmd": "setr_request", "key": "{key}"}}"#);
+        for addr in three(&members, slot_of(key.as_bytes())) {
+            self.cluster.ask(&ip, &addr, &request);
+        }
+    }
+}

@@ -1,0 +1,123 @@
+//! Which faults happen when, and when each is over.
+
+use std::collections::{BTreeMap, VecDeque};
+
+use super::Options;
+use super::faults::Kind;
+use super::world::World;
+use crate::core::machine::Millis;
+use crate::sim::Rng;
+
+/// The longest time between the beginnings of two faults.
+const GAP_MS_MAX: Millis = 3_000;
+
+/// By how much a burst of lost messages is prolonged that has met none.
+const BURST_LONGER_MS: Millis = 1_000;
+
+/// What mends a fault.
+#[derive(Debug, Clone)]
+pub(super) enum Undo {
+    Resume(String),
+    Mend(Vec<(String, String)>),
+    Hasten(String),
+    Clock(String),
+    Quiet(Kind),
+    StartServer(String, u16),
+    StartLeader,
+    StartClient(usize),
+}
+
+/// The faults to come and those that last.
+#[derive(Debug)]
+pub(super) struct Plan {
+    to_come: VecDeque<Kind>,
+    next_at: Millis,
+    lasting: Vec<(Millis, Undo)>,
+    planned: Vec<Kind>,
+    happened: BTreeMap<Kind, u64>,
+}
+
+impl Plan {
+    /// Each kind once, and more of any kind, in random order.
+    pub(super) fn new(rng: &mut Rng, options: &Options) -> Self {
+        let planned = Kind::of(options);
+        let mut kinds = planned.clone();
+        while kinds.len() < options.faults_min {
+            kinds.push(*rng.pick(&planned));
+        }
+        let mut to_come = VecDeque::new();
+        while !kinds.is_empty() {
+            let at = rng.between(0, kinds.len() as u64 - 1) as usize;
+            to_come.push_back(kinds.swap_remove(at));
+        }
+        let (lasting, happened) = (Vec::new(), BTreeMap::new());
+        Plan { to_come, next_at: 8_000, lasting, planned, happened }
+    }
+
+    /// Whether all faults have happened and are over.
+    pub(super) fn is_done(&self) -> bool {
+        self.to_come.is_empty() && self.lasting.is_empty()
+    }
+
+    /// When something is to be done.
+    pub(super) fn next_at(&self) -> Millis {
+        let over = self.lasting.iter().map(|(at, _)| *at).min();
+        let next = (!self.to_come.is_empty()).then_some(self.next_at);
+        over.into_iter().chain(next).min().unwrap_or(Millis::MAX)
+    }
+
+    /// Mends what is over, and inflicts what is due.
+    pub(super) fn go_on(&mut self, world: &mut World) {
+        let now = world.cluster.now();
+        let (over, lasting) =
+            std::mem::take(&mut self.lasting).into_iter().partition(|(at, _)| *at <= now);
+        self.lasting = lasting;
+        for (_, undo) in over {
+            match undo {
+                // A burst ends when it has met somebody.
+                Undo::Quiet(kind) if !world.has_met(kind) => {
+                    self.lasting.push((now + BURST_LONGER_MS, Undo::Quiet(kind)));
+                }
+                undo => world.undo(undo),
+            }
+        }
+        if now < self.next_at || self.to_come.is_empty() {
+            return;
+        }
+        self.next_at = now + world.rng.between(50, GAP_MS_MAX);
+        // The first that can happen now; what cannot waits for its time.
+        for _ in 0..self.to_come.len() {
+            let Some(kind) = self.to_come.pop_front() else {
+                return;
+            };
+            match world.inflict(kind) {
+                Some(undos) => {
+                    *self.happened.entry(kind).or_default() += 1;
+                    *world.faults.entry(format!("{kind:?}")).or_default() += 1;
+                    self.lasting.extend(undos);
+                    return;
+                }
+                None => self.to_come.push_back(kind),
+            }
+        }
+        // Perhaps too few are left to lose any.
+        world.inflict(Kind::Join);
+    }
+
+    /// Mends all at once.
+    pub(super) fn undo_all(&mut self, world: &mut World) {
+        for (_, undo) in std::mem::take(&mut self.lasting) {
+            world.undo(undo);
+        }
+    }
+
+    /// Whether every kind that was planned did happen, and met a message where that is its nature.
+    pub(super) fn covers(&self, met: &BTreeMap<&'static str, u64>) -> Result<(), String> {
+        for kind in &self.planned {
+            if !kind.has_met(met) || !self.happened.contains_key(kind) {
+                return Err(format!("coverage: {kind:?} did not happen"));
+            }
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,97 @@
+//! What is so in the ring, looked up past all faults: to choose victims, and to judge.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use super::world::{LEADER, World};
+use crate::core::assignment::{HelloReply, NodeId, ViewExtension};
+use crate::core::ring::REPLICA_COUNT;
+use crate::core::wire::json::Object;
+
+/// What the view leader has decided.
+#[derive(Debug, Clone, Default)]
+pub(super) struct View {
+    pub(super) epoch: u64,
+    /// Address and position of each member.
+    pub(super) members: Vec<(String, u16)>,
+    pub(super) assignment: ViewExtension,
+}
+
+impl World {
+    /// What the view leader has decided; `None` while none runs.
+    pub(super) fn view(&mut self) -> Option<View> {
+        if !self.cluster.is_alive(LEADER) {
+            return None;
+        }
+        let reply = self.cluster.peek(LEADER, r#"{"cmd": "query_servers", "dht": 1}"#)?;
+        let reply = Object::parse(reply.as_bytes()).ok()?;
+        Some(View {
+            epoch: reply.number("epoch")?,
+            members: reply.decode("result")?,
+            assignment: reply.decode("dht")?,
+        })
+    }
+
+    /// A server's identity.
+    pub(super) fn identity(&mut self, name: &str) -> NodeId {
+        let reply = self.cluster.peek(name, r#"{"cmd": "dht_hello", "dht": 1}"#);
+        let reply = reply.expect("a server says who it is");
+        let reply = Object::parse(reply.as_bytes()).expect("a reply is an object");
+        let hello: HelloReply = reply.decode("dht").expect("a server speaks the extension");
+        hello.id.expect("a server has an identity")
+    }
+
+    /// The servers that live, by identity.
+    pub(super) fn living(&mut self) -> BTreeMap<NodeId, String> {
+        let names: Vec<String> = self.servers.iter().map(|server| server.name.clone()).collect();
+        let alive: Vec<String> =
+            names.into_iter().filter(|name| self.cluster.is_alive(name)).collect();
+        alive.into_iter().map(|name| (self.identity(&name), name)).collect()
+    }
+
+    /// For each range, the identities of those who hold it, and of those who will when what is
+    /// under way has arrived: sets of which not all may fail together.
+    pub(super) fn together(&mut self) -> BTreeSet<BTreeSet<NodeId>> {
+        let Some(view) = self.view() else {
+            return self.together_last.clone();
+        };
+        let sets = sets(&view);
+        // A leader that was started again knows less than the one before, for a time.
+        if view.assignment.settled && !sets.is_empty() {
+            self.together_last = sets;
+        } else {
+            self.together_last.extend(sets);
+        }
+        self.together_last.clone()
+    }
+}
+
+fn sets(view: &View) -> BTreeSet<BTreeSet<NodeId>> {
+    let named = &view.assignment.servers;
+    let mut sets = BTreeSet::new();
+    for range in &view.assignment.ranges {
+        let ids = |indices: &[u32]| -> Vec<NodeId> {
+            indices.iter().map(|index| named[*index as usize].0.clone()).collect()
+        };
+        let (active, joining) = (ids(&range.3), ids(&range.4));
+        let target = three(&view.members, range.0);
+        let wanted = |id: &&NodeId| {
+            named.iter().any(|(known, addr, _)| known == *id && target.contains(addr))
+        };
+        sets.insert(active.iter().chain(&joining).filter(wanted).cloned().collect());
+        sets.insert(active.into_iter().collect());
+    }
+    sets
+}
+
+/// The three servers of a slot by a plain linear scan: the highest position strictly below the
+/// slot, else the highest of all; then up the ring. Equal positions: by address text.
+pub(super) fn three(members: &[(String, u16)], slot: u16) -> Vec<String> {
+    let mut sorted: Vec<(u16, &String)> = members.iter().map(|(addr, at)| (*at, addr)).collect();
+    sorted.sort();
+    let below = sorted.iter().rposition(|(at, _)| *at < slot);
+    let Some(first) = below.or(sorted.len().checked_sub(1)) else {
+        return Vec::new();
+    };
+    let count = sorted.len().min(REPLICA_COUNT);
+    (0..count).map(|step| sorted[(first + step) % sorted.len()].1.clone()).collect()
+}

@@ -1,0 +1,142 @@
+//! A run: the ring, its clients, and what is known about them.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use super::invariants::Invariants;
+use super::original::Originals;
+use super::workload::Workload;
+use super::{Options, Stats};
+use crate::core::assignment::NodeId;
+use crate::core::leader::LeaderConfig;
+use crate::core::machine::Millis;
+use crate::core::server::ServerConfig;
+use crate::sim::history::{History, Outcome};
+use crate::sim::{Cluster, Rng};
+
+/// The view leader's name.
+pub(super) const LEADER: &str = "leader";
+
+/// A lease; shorter than the original's, so that a run is.
+pub(super) const LEASE_MS: Millis = 6_000;
+
+/// How often a server renews its lease.
+const HEARTBEAT_MS: Millis = 2_000;
+
+/// How often the invariants are looked at.
+const INVARIANTS_MS: Millis = 500;
+
+/// A server that ran or runs.
+#[derive(Debug)]
+pub(super) struct ServerState {
+    pub(super) name: String,
+    /// It may lose its lease until then, if it has not already.
+    pub(super) troubled_until: Millis,
+}
+
+/// All that a run is about.
+#[derive(Debug)]
+pub(super) struct World {
+    pub(super) cluster: Cluster,
+    pub(super) rng: Rng,
+    pub(super) history: History,
+    pub(super) servers: Vec<ServerState>,
+    /// The leader may expire servers that live until then.
+    pub(super) leader_troubled_until: Millis,
+    /// Until when a clock ran wrong or jumped.
+    pub(super) clocks_wrong_until: Millis,
+    /// How often each kind of fault happened.
+    pub(super) faults: BTreeMap<String, u64>,
+    pub(super) workload: Workload,
+    pub(super) originals: Originals,
+    pub(super) invariants: Invariants,
+    pub(super) together_last: BTreeSet<BTreeSet<NodeId>>,
+    invariants_at: Millis,
+}
+
+impl World {
+    pub(super) fn new(seed: u64, options: &Options) -> Self {
+        let mut rng = Rng::new(seed ^ 0x000c_4a05);
+        let mut cluster = Cluster::new(rng.bits());
+        cluster.keep_trace(options.trace_lines);
+        let originals = if options.originals { 2 } else { 0 };
+        World {
+            cluster,
+            history: History::new(),
+            servers: Vec::new(),
+            leader_troubled_until: 0,
+            clocks_wrong_until: 0,
+            faults: BTreeMap::new(),
+            workload: Workload::new(),
+            originals: Originals::new(originals),
+            invariants: Invariants::default(),
+            together_last: BTreeSet::new(),
+            invariants_at: 0,
+            rng,
+        }
+    }
+
+    /// Starts a ring of 5 to 7 servers and its clients.
+    pub(super) fn begin(&mut self) {
+        self.start_leader();
+        for _ in 0..self.rng.between(5, 7) {
+            self.join();
+            let pause_ms = self.rng.between(0, 300);
+            self.cluster.advance(pause_ms);
+        }
+        self.begin_workload();
+    }
+
+    pub(super) fn start_leader(&mut self) {
+        let config = LeaderConfig { lease_ms: LEASE_MS, ..LeaderConfig::default() };
+        self.cluster.spawn_leader(LEADER, config);
+    }
+
+    /// Starts a server under a new name.
+    pub(super) fn join(&mut self) {
+        let name = format!("s{}", self.servers.len() + 1);
+        self.servers.push(ServerState { name: name.clone(), troubled_until: 0 });
+        self.start_server(&name, 0);
+    }
+
+    /// Starts a server; port 0: the original's first.
+    pub(super) fn start_server(&mut self, name: &str, port: u16) {
+        let (seed, heartbeat_ms) = (self.rng.bits(), HEARTBEAT_MS);
+        let config = ServerConfig { port, seed, heartbeat_ms, ..ServerConfig::default() };
+        self.cluster.spawn_server(name, config);
+    }
+
+    /// Lets time pass until something has ended or is due, and lets the clients go on.
+    pub(super) fn step(&mut self, until: Millis) -> Result<(), String> {
+        let now = self.cluster.now();
+        let due = [until, self.workload.next_at(), self.originals.next_at(), self.invariants_at];
+        let due = due.into_iter().min().unwrap_or(until).max(now);
+        let ended = self.cluster.ended();
+        self.cluster.run_until(|cluster| cluster.ended() > ended, due - now);
+        self.drive_workload();
+        self.drive_originals();
+        if self.cluster.now() >= self.invariants_at {
+            self.invariants_at = self.cluster.now() + INVARIANTS_MS;
+            self.check_invariants()?;
+        }
+        Ok(())
+    }
+
+    /// What happened.
+    pub(super) fn stats(&self) -> Stats {
+        let operations = self.history.operations();
+        let ended = |wanted: fn(&Outcome) -> bool| {
+            operations.iter().filter(|operation| wanted(&operation.outcome)).count()
+        };
+        let mut faults = self.faults.clone();
+        let met = self.cluster.faults.happened().iter();
+        faults.extend(met.map(|(kind, count)| (kind.to_string(), *count)));
+        Stats {
+            operations: operations.len(),
+            succeeded: ended(|outcome| matches!(outcome, Outcome::Done(_))),
+            unknown: ended(|outcome| matches!(outcome, Outcome::Unknown)),
+            faults,
+            lasted_ms: self.cluster.now(),
+            digest: self.cluster.trace_digest(),
+        }
+    }
+}
