@@ -12,11 +12,13 @@ use std::collections::{BTreeMap, VecDeque};
 use self::dialogue::Dialogue;
 use self::routes::{Route, Routes};
 pub use self::types::{ClientConfig, Op, OpError, OpId, Outcome};
+use super::assignment::Revision;
 use super::hash::{Slot, slot_of};
 use super::machine::{CallError, CallId, Input, Machine, Millis, Output, Target};
 use super::reply::Reply;
 use super::wire::frame::is_too_long;
 use super::wire::json::Object;
+use super::wire::peer::RequestId;
 use super::wire::request::EXTENSION_VERSION;
 
 /// How long to wait before something that was refused is tried again; doubled each time.
@@ -45,8 +47,8 @@ pub struct Client {
 struct Running {
     op: Op,
     slot: Slot,
-    /// The request's number, the same in every retry.
-    number: u64,
+    /// The request's name, the same in every retry.
+    request: RequestId,
     /// Whether the votes of an original client back the write.
     voted: bool,
     /// When it fails.
@@ -95,20 +97,29 @@ impl Client {
 
     /// Begins an operation; its outcome comes from [`Client::finished`].
     pub fn begin(&mut self, now: Millis, op: Op, out: &mut Vec<Output>) -> OpId {
-        self.begin_voted(now, op, false, out)
+        self.begin_voted(now, op, false, None, out)
     }
 
-    /// Begins an operation of an original client, whose votes back it where `voted`.
-    pub fn begin_voted(&mut self, now: Millis, op: Op, voted: bool, out: &mut Vec<Output>) -> OpId {
+    /// Begins an operation of an original client, whose votes back it where `voted`. Where it was
+    /// `begun` before by somebody, under that name and at that revision, it is not executed twice.
+    pub fn begin_voted(
+        &mut self,
+        now: Millis,
+        op: Op,
+        voted: bool,
+        begun: Option<(RequestId, Revision)>,
+        out: &mut Vec<Output>,
+    ) -> OpId {
         self.counter += 1;
         let id = OpId(self.counter);
+        let own = RequestId { client: self.config.id, number: self.counter };
         let running = Running {
             slot: slot_of(op.key().as_bytes()),
             op,
-            number: self.counter,
+            request: begun.map_or(own, |(request, _)| request),
             voted,
             until: now + self.config.timeout_ms,
-            maybe: None,
+            maybe: begun.map(|(_, revision)| revision),
             backoff_ms: BACKOFF_FIRST_MS,
             trouble: Trouble::Other("no time".to_string()),
             step: Step::View,
@@ -180,8 +191,8 @@ impl Client {
             }
             Op::Write { value, .. } => {
                 let mut said = Reply::new()
-                    .number("client", self.config.id)
-                    .number("number", running.number)
+                    .number("client", running.request.client)
+                    .number("number", running.request.number)
                     .number("revision", revision);
                 if let Some(first) = running.maybe {
                     said = said.number("first", first);

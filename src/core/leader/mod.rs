@@ -305,14 +305,16 @@ impl Leader {
     /// Recovery ends when every range was told of by a server and each had time to tell, or after
     /// a full lease.
     fn end_recovery(&mut self, now: Millis) {
+        self.recovery_at = None;
         let Some(since) = self.recovering_since else { return };
         let told = |state: &plan::State| state.claimed.is_some() && state.unsure_since.is_none();
         let all_told = self.ranges.iter().all(|range| told(&range.state));
         let (grace, lease) = (since + RECOVERY_GRACE_MS, since + self.config.lease_ms);
         if now >= lease || (all_told && now >= grace) {
             self.recovering_since = None;
+        } else {
+            self.recovery_at = [grace, lease].into_iter().find(|at| *at > now);
         }
-        self.recovery_at = [grace, lease].into_iter().find(|at| *at > now);
     }
 
     fn census(&self, now: Millis) -> Census {
@@ -331,7 +333,7 @@ impl Leader {
     }
 
     fn is_settled(&self) -> bool {
-        self.ranges.iter().all(|range| range.state.is_settled())
+        self.recovering_since.is_none() && self.ranges.iter().all(|range| range.state.is_settled())
     }
 
     /// Says when keys begin to move, and when all are where they belong.

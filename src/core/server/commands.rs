@@ -192,6 +192,10 @@ impl Server {
         out: &mut Out,
     ) {
         let owner = origin.peer_ip.clone();
+        if self.leader_speaks.is_none() && !self.leader_absent {
+            let message = reply::error(&"not in a view yet; try again");
+            return out.push(Output::Reply { to, message, then });
+        }
         if self.leader_speaks != Some(true) {
             // Without a view leader of ours there is nobody to decide: as in the original.
             self.votes.release(&key, &owner);
@@ -199,12 +203,14 @@ impl Server {
             self.local.set(key, value);
             return self.reply(to, Reply::new(), then, out);
         }
-        if self.votes.is_done(now, &key, &owner, &value) {
-            return self.reply(to, Reply::new(), then, out);
-        }
-        let voted = self.votes.backs(now, &key, &owner);
+        // Another `setr` of the same transaction asks for the same write: it is answered when that
+        // is acknowledged, and executed once.
+        let begun = self.votes.begun(now, &key, &owner, &value);
+        let begun = begun.map(|written| (written.id, written.revision));
+        let voted = begun.is_some() || self.votes.backs(now, &key, &owner);
         let op = Op::Write { key: key.clone(), value };
-        let begin = |client: &mut Client, out: &mut Out| client.begin_voted(now, op, voted, out);
+        let begin =
+            |client: &mut Client, out: &mut Out| client.begin_voted(now, op, voted, begun, out);
         let op = self.drive_forwarder_with(begin, out);
         self.forwards.insert(op, Forward { to, then, key, owner });
         self.finish_forwards(out);
@@ -245,7 +251,10 @@ impl Server {
             let Some(forward) = self.forwards.remove(&op) else {
                 continue;
             };
-            self.votes.release(&forward.key, &forward.owner);
+            // A write that may still happen keeps its vote, by which its repetition is known.
+            if !matches!(result, Err(OpError::Unknown(_))) {
+                self.votes.release(&forward.key, &forward.owner);
+            }
             match result {
                 Ok(Outcome::Written { .. }) => {
                     self.reply(forward.to, Reply::new(), forward.then, out);

@@ -61,6 +61,7 @@ impl Server {
         out: &mut Out,
     ) {
         self.heartbeat_call = None;
+        self.leader_absent = matches!(result, Err(CallError::Refused | CallError::NotSent(_)));
         let soon = now + HEARTBEAT_RETRY_MS.min(self.config.heartbeat_ms);
         let reply = match &result {
             Ok(reply) => Object::parse(reply).map_err(|error| error.to_string()),

@@ -96,6 +96,8 @@ pub struct Server {
     registered: bool,
     /// Whether the leader speaks the extension; `None` before it has answered.
     leader_speaks: Option<bool>,
+    /// Whether nobody listened where the leader should be, at the last heartbeat.
+    leader_absent: bool,
     /// Everything up to this revision that concerns this server was adopted.
     acked: Revision,
     /// Deleted, and the leader was not told.
@@ -179,6 +181,7 @@ impl Server {
             epoch: None,
             registered: false,
             leader_speaks: None,
+            leader_absent: false,
             acked: 0,
             dropped: Vec::new(),
             holds: Holds::new(),

@@ -3,12 +3,17 @@
 
 use std::collections::BTreeMap;
 
+use crate::core::assignment::Revision;
 use crate::core::machine::Millis;
 use crate::core::wire::json::Json;
+use crate::core::wire::peer::RequestId;
 use crate::core::wire::text::Text;
 
 /// How many reservations a server keeps; a vote beyond that is "no".
 const VOTES_MAX: usize = 100_000;
+
+/// How many ended transactions of one key are remembered until their deadline.
+const PAST_MAX: usize = 16;
 
 /// The reservations of a server.
 #[derive(Debug, Default)]
@@ -23,7 +28,20 @@ struct Vote {
     owner: Option<(String, Millis)>,
     /// What the owner's transaction has written, once it has: the first `setr` to reach any
     /// replica writes, the others of the same transaction have no effect.
-    written: Option<Json>,
+    written: Option<Written>,
+    /// What transactions before it have written whose votes stand no longer, by address, and until
+    /// when that is remembered: their last `setr` may still come.
+    past: BTreeMap<String, (Written, Millis)>,
+}
+
+/// A write that votes back, as its replicas know it: held, and perhaps not by all yet.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Written {
+    pub(super) value: Json,
+    /// Whoever asks for it again does so by this name, lest it be executed twice.
+    pub(super) id: RequestId,
+    /// Under which it was ordered.
+    pub(super) revision: Revision,
 }
 
 impl Votes {
@@ -47,8 +65,9 @@ impl Votes {
         if being_written || vote.is_open() {
             return false;
         }
+        vote.pass();
+        vote.past.remove(owner);
         vote.owner = Some((owner.to_string(), until));
-        vote.written = None;
         true
     }
 
@@ -60,7 +79,7 @@ impl Votes {
         };
         vote.expire(now);
         if vote.owner.as_ref().is_some_and(|(holder, _)| holder == owner) {
-            vote.owner = None;
+            vote.pass();
         }
         self.tidy(key);
     }
@@ -88,26 +107,37 @@ impl Votes {
     /// A write of `key` is held here that an original client's votes back: its transaction has
     /// had its effect. Votes exclude each other at each server and a client writes only with all
     /// three, so a vote that stands here is this client's, by whatever address it is known here.
-    pub(super) fn written(&mut self, key: &Text, value: &Json) {
+    pub(super) fn written(&mut self, key: &Text, written: Written) {
         if let Some(vote) = self.votes.get_mut(key).filter(|vote| vote.owner.is_some()) {
-            vote.written = Some(value.clone());
+            vote.written = Some(written);
         }
     }
 
-    /// Whether this `setr` belongs to a transaction that has had its effect; ends it here.
-    pub(super) fn is_done(&mut self, now: Millis, key: &Text, owner: &str, value: &Json) -> bool {
-        let Some(vote) = self.votes.get_mut(key) else {
-            return false;
-        };
+    /// The write of this value that the vote of a transaction stands for, where there is one. That
+    /// it is held here does not say that it was acknowledged: only the primary knows.
+    pub(super) fn begun(
+        &mut self,
+        now: Millis,
+        key: &Text,
+        owner: &str,
+        value: &Json,
+    ) -> Option<Written> {
+        let vote = self.votes.get_mut(key)?;
         vote.expire(now);
         let own = vote.owner.as_ref().is_some_and(|(holder, _)| holder == owner);
-        let done = own && vote.written.as_ref() == Some(value);
-        if done {
-            vote.owner = None;
-            vote.written = None;
-        }
-        self.tidy(key);
-        done
+        let written = if own { vote.written.as_ref() } else { vote.past.get(owner).map(|p| &p.0) };
+        written.filter(|written| written.value == *value).cloned()
+    }
+
+    /// The write of this value that was held here, where it seems to be asked for by the same
+    /// transaction once more. What was held may have been wiped since.
+    pub(super) fn repeated(&mut self, now: Millis, key: &Text, value: &Json) -> Option<RequestId> {
+        let vote = self.votes.get_mut(key)?;
+        vote.expire(now);
+        let open = vote.is_open();
+        let past = vote.past.values().map(|(written, _)| written).filter(|_| !open);
+        let held = vote.written.iter().chain(past.filter(|_| vote.written.is_none()));
+        held.filter(|written| written.value == *value).map(|written| written.id).next()
     }
 
     /// Releases the vote of `owner` after its write.
@@ -116,8 +146,7 @@ impl Votes {
             return;
         };
         if vote.owner.as_ref().is_some_and(|(holder, _)| holder == owner) {
-            vote.owner = None;
-            vote.written = None;
+            vote.pass();
         }
         self.tidy(key);
     }
@@ -143,11 +172,24 @@ impl Votes {
 }
 
 impl Vote {
+    /// The vote stands no longer; what it has written is remembered until its deadline.
+    fn pass(&mut self) {
+        if let Some(((owner, until), written)) = self.owner.take().zip(self.written.take()) {
+            if self.past.len() >= PAST_MAX {
+                self.past.pop_first();
+            }
+            self.past.insert(owner, (written, until));
+        }
+        self.owner = None;
+        self.written = None;
+    }
+
     fn expire(&mut self, now: Millis) {
         if self.owner.as_ref().is_some_and(|(_, until)| *until <= now) {
             self.owner = None;
             self.written = None;
         }
+        self.past.retain(|_, (_, until)| *until > now);
     }
 
     /// Whether the reservation stands in others' way.
@@ -156,6 +198,6 @@ impl Vote {
     }
 
     fn is_empty(&self) -> bool {
-        self.owner.is_none()
+        self.owner.is_none() && self.past.is_empty()
     }
 }

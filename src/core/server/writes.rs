@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use serde::Deserialize;
 
+use super::votes::Written;
 use super::{Out, Parked, Server};
 use crate::core::assignment::{NodeId, Revision, Span};
 use crate::core::hash::{Slot, slot_of};
@@ -172,6 +173,9 @@ impl Server {
             let reply = Reply::status("no").text("reason", "moved");
             return self.reply(write.to, reply, Then::Keep, out);
         }
+        if write.said.voted && self.joins_twin(now, slot, &write, out) {
+            return;
+        }
         if !write.said.voted && self.votes.blocks(now, &write.key) {
             let reply = Reply::status("no").text("reason", "busy");
             return self.reply(write.to, reply, Then::Keep, out);
@@ -182,6 +186,25 @@ impl Server {
             return self.reply(write.to, reply, Then::Keep, out);
         }
         self.order(now, slot, id, write, out);
+    }
+
+    /// A transaction of an original client asks for its write again, and of another server than
+    /// before, which does not know the write's name: it is executed once. True where that is so.
+    fn joins_twin(&mut self, now: Millis, slot: Slot, write: &Write, out: &mut Out) -> bool {
+        let same = |w: &&mut PendingWrite| {
+            w.voted && w.slot == slot && w.key == write.key && w.cell.value == write.value
+        };
+        let twin = self.writes.pending.values_mut().filter(|w| !w.needed.is_empty()).find(same);
+        if let Some(twin) = twin {
+            twin.replies.push(write.to);
+            return true;
+        }
+        let before = self.votes.repeated(now, &write.key, &write.value);
+        let done = before.is_some_and(|id| self.store.recalls(slot, id));
+        if done {
+            self.reply_written(write.to, slot, out);
+        }
+        done
     }
 
     /// Gives a write its version and sends it to all who must hold it.
@@ -254,7 +277,7 @@ impl Server {
         }
         self.store.remember(slot, id, cell.version);
         if voted {
-            self.votes.written(key, &cell.value);
+            self.votes.written(key, written(cell, id));
         }
         self.send(from, Body::Prepared { revision: span.2, number }, out);
     }
@@ -305,7 +328,7 @@ impl Server {
         }
         self.store.remember(slot, id, cell.version);
         if voted {
-            self.votes.written(&key, &cell.value);
+            self.votes.written(&key, written(&cell, id));
         }
         for to in replies {
             self.reply_written(to, slot, out);
@@ -436,4 +459,9 @@ impl Server {
     pub(super) fn reply(&mut self, to: ReplyTo, reply: Reply, then: Then, out: &mut Out) {
         out.push(Output::Reply { to, message: reply.finish(), then });
     }
+}
+
+/// What a vote knows of the write that it backs.
+fn written(cell: &Cell, id: RequestId) -> Written {
+    Written { value: cell.value.clone(), id, revision: cell.version.revision }
 }
