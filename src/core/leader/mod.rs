@@ -90,6 +90,9 @@ pub struct Leader {
     recovery_at: Option<Millis>,
     /// Revisions from here on are this leader's own; lower ones were given out before its start.
     own_from: Revision,
+    /// No slot is given away before then: this may be a leader that was started again, and the
+    /// servers of its ring come first.
+    listens_until: Option<Millis>,
     /// How many slots had no living holder when that was looked at last.
     slots_waiting: u32,
     /// Whether the view had original servers when it was last looked at.
@@ -115,6 +118,11 @@ enum Purpose {
 /// before it may have given out higher ones that nobody who was heard knows.
 const REVISION_LEAP: Revision = 1 << 32;
 
+/// How long a leader listens after its start before it takes the ring for a new one. Servers of a
+/// ring before have noticed the end of the leader before it, and send heartbeats more often than
+/// this.
+const LISTEN_MS: Millis = 400;
+
 /// How long a restarted leader listens before it changes anything that servers tell of. They notice
 /// that it was gone by their connections, and tell it again at once.
 const RECOVERY_GRACE_MS: Millis = 1_000;
@@ -138,6 +146,7 @@ impl Leader {
             restarted_at: None,
             recovery_at: None,
             own_from: 0,
+            listens_until: None,
             slots_waiting: 0,
             had_originals: false,
             untold: false,
@@ -317,6 +326,11 @@ impl Leader {
         }
     }
 
+    /// Whether servers of a ring before may not have been heard.
+    fn is_recovering(&self) -> bool {
+        self.recovering_since.is_some() || self.listens_until.is_some()
+    }
+
     fn census(&self, now: Millis) -> Census {
         let passed = |since: Option<Millis>, span| since.is_none_or(|since| now >= since + span);
         let members = self.members.ids().filter_map(|id| self.members.extension(id));
@@ -326,7 +340,7 @@ impl Leader {
             renamed: members.flat_map(|extension| extension.was.iter().cloned()).collect(),
             now,
             give_up_after_ms: self.config.give_up_after_ms,
-            recovering: self.recovering_since.is_some(),
+            recovering: self.is_recovering(),
             may_resolve: passed(self.recovering_since, RECOVERY_GRACE_MS),
             gone_counts: passed(self.restarted_at, self.config.lease_ms),
         }
@@ -359,7 +373,10 @@ impl Leader {
         let lease = self.members.first_overdue();
         let probe = self.absent.values().filter_map(|absent| absent.probe_at()).min();
         let suspect = self.suspects.values().map(|suspect| suspect.ask_at).min();
-        [lease, probe, suspect, self.push_at, self.recovery_at].into_iter().flatten().min()
+        [lease, probe, suspect, self.push_at, self.recovery_at, self.listens_until]
+            .into_iter()
+            .flatten()
+            .min()
     }
 
     fn call_id(&mut self, purpose: Purpose) -> CallId {
@@ -380,7 +397,7 @@ impl Machine for Leader {
     fn handle(&mut self, now: Millis, input: Input, out: &mut Vec<Output>) {
         self.forgive_own_sleep(now);
         match input {
-            Input::Start => {}
+            Input::Start => self.listens_until = Some(now + LISTEN_MS),
             Input::Frame { to, origin, message } => self.frame(now, to, &origin, &message, out),
             Input::Returned { call, result } => match self.calls.remove(&call) {
                 Some(Purpose::Push(id)) => self.pushed(now, &id, result, out),

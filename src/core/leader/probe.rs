@@ -167,7 +167,11 @@ impl Leader {
         }
         let gives_up = self.config.give_up_after_ms.is_some() && self.slots_waiting > 0;
         let unsure = self.ranges.iter().any(|range| range.state.unsure_since.is_some());
-        if gives_up || unsure || self.recovering_since.is_some() {
+        let listened = self.listens_until.is_some_and(|until| until <= now);
+        if listened {
+            self.listens_until = None;
+        }
+        if gives_up || unsure || listened || self.recovering_since.is_some() {
             self.replan(now, out);
         }
         self.untold = true;

@@ -44,7 +44,7 @@ impl Leader {
         };
         // While servers of the ring before a restart were not heard, nobody can say who holds what
         // they hold.
-        let recovering = self.recovering_since.is_some();
+        let recovering = self.is_recovering();
         let known = |range: &&Range| recovering || !range.state.active.is_empty();
         let assigned = self.ranges.iter().filter(known);
         let ranges = assigned
