@@ -5,7 +5,7 @@ import sys
 
 sys.path.insert(0, os.path.dirname(os.path.realpath(__file__)))  # beside the file, not the link
 
-import _launch  # noqa: E402 - it has to be found first
+import _launch
 
 _launch.find()
 

@@ -263,3 +263,89 @@ fn a_server_that_slept_through_its_lease_joins_again_at_once() {
     let again = String::from_utf8(again).unwrap();
     assert!(again.contains(&format!(r#""was":["{}"]"#, stage.id)), "{again}");
 }
+
+/// A primary alone, with one value under `k` and a joiner that has begun.
+fn with_joiner() -> (Stage, Vec<Output>) {
+    let mut stage = Stage::new();
+    let me = stage.me();
+    stage.assign(entry(1, 1, vec![me.clone()]));
+    stage.request(&write("k", 1));
+    let mut joins = entry(2, 1, vec![me]);
+    joins.joining = vec![Joiner(Arc::from("j"), "j:1".into(), 2)];
+    let mut out = stage.assign(joins);
+    out.extend(stage.hear(&peer("j"), Body::Confirmed { span: Span(0, SLOT_COUNT, 2), round: 0 }));
+    (stage, out)
+}
+
+fn write(key: &str, number: u64) -> String {
+    format!(
+        r#"{{"cmd": "dht_write", "key": "{key}", "val": {number},
+        "dht": {{"client": 1, "number": {number}, "revision": 1}}}}"#
+    )
+}
+
+/// The numbers of the chunks, or of the prepares, that were sent to the joiner.
+fn numbers(out: &[Output], chunks: bool) -> Vec<u64> {
+    let numbers = said_to(out, "j").into_iter().filter_map(|body| match body {
+        Body::Chunk { number, .. } if chunks => Some(number),
+        Body::Prepare { number, .. } if !chunks => Some(number),
+        _ => None,
+    });
+    numbers.collect()
+}
+
+#[test]
+fn a_part_that_is_sent_again_keeps_its_number() {
+    let (mut stage, out) = with_joiner();
+    let first = numbers(&out, true);
+    stage.now = 600;
+    let mut out = Vec::new();
+    stage.server.handle(stage.now, Input::Tick, &mut out);
+    assert_eq!(numbers(&out, true), first, "the same part, since no answer came in time");
+    // The answer to the first copy counts, however slow the way is.
+    let slot = slot_of(b"k");
+    let held = Body::ChunkHeld { span: Span(slot, slot + 1, 2), number: first[0] };
+    assert!(leader_call(&stage.hear(&peer("j"), held), "dht_report").is_some());
+}
+
+#[test]
+fn steady_writes_do_not_keep_a_joiner_from_being_synced() {
+    let (mut stage, out) = with_joiner();
+    let slot = slot_of(b"k");
+    // A write is acknowledged, and on its way to the joiner, when the last slot arrives there.
+    let first = stage.request(&write("k", 2));
+    assert_eq!(replies(&first).len(), 1, "the primary is alone");
+    let held = Body::ChunkHeld { span: Span(slot, slot + 1, 2), number: numbers(&out, true)[0] };
+    assert!(leader_call(&stage.hear(&peer("j"), held), "dht_report").is_none());
+    // The next one waits for the joiner already, so that an end is in sight.
+    let second = stage.request(&write("k", 3));
+    assert_eq!(replies(&second), Vec::<String>::new());
+    let prepared = |out: &[Output]| Body::Prepared { revision: 2, number: numbers(out, false)[0] };
+    let out = stage.hear(&peer("j"), prepared(&first));
+    assert!(leader_call(&out, "dht_report").is_some(), "it holds all that was acknowledged");
+    assert_eq!(replies(&stage.hear(&peer("j"), prepared(&second))).len(), 1);
+}
+
+#[test]
+fn a_deposed_and_reinstated_primary_hands_its_writes_over() {
+    let mut stage = Stage::new();
+    let me = stage.me();
+    stage.assign(entry(1, 1, vec![me.clone(), peer("b")]));
+    assert_eq!(replies(&stage.request(&write("k", 1))), Vec::<String>::new());
+    // It missed the revision in which another led: what it has prepared is finished by reconciling.
+    let out = stage.assign(entry(3, 3, vec![me, peer("b")]));
+    assert!(replies(&out)[0].starts_with(r#"{"status": "unknown""#), "{out:?}");
+    let stats = replies(&stage.request(r#"{"cmd": "dht_stats"}"#)).remove(0);
+    assert!(stats.contains(r#""pending": 0"#) && stats.contains(r#""keys": 1"#), "{stats}");
+}
+
+#[test]
+fn slots_that_do_not_exist_are_nobodys() {
+    let mut stage = Stage::new();
+    let you = &stage.id;
+    let assign = format!(
+        r#"{{"cmd": "dht_assign", "dht": {{"version": 1, "you": "{you}", "revision": 1,
+        "originals": [[0, 60000, ["o:1"]], [5, 5, ["o:1"]]], "drop": [[9000, 60000, 1]]}}}}"#
+    );
+    assert!(replies(&stage.request(&assign))[0].starts_with(r#"{"status": "ok""#));
+}

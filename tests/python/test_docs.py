@@ -174,6 +174,8 @@ def pair() -> Iterator[tuple[dht.ViewLeader, dht.Server]]:
     ):
         view = {"cmd": "query_servers"}
         wait_until(lambda: ask(leader.port, view)["result"], what="the server to join")
+        with dht.Client(leader.address) as client:
+            client.setr("warm", 1)  # once the leader gives slots away
         yield leader, server
 
 
@@ -254,7 +256,7 @@ def listen(stack: ExitStack, leader_port: int) -> list[tuple[Any, ...]]:
         with sock, sock.makefile("rb") as stream:
             while len(header := stream.read(4)) == 4:
                 message = stream.read(int.from_bytes(header, "big"))
-                if message[:1] == b"\xd1":
+                if message[:1] == b"\xd1" and len(message) > 1:  # one byte is the announcement
                     heard.append(postcard.decode(message, KINDS))
 
     def accept() -> None:

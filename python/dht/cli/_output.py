@@ -9,6 +9,7 @@ INTERRUPTED = 130
 """The exit status after Ctrl-C, as shells give it."""
 
 _writing = False
+_lost: set[int] = set()  # streams of which something could not be written
 
 
 def prepare() -> None:
@@ -37,8 +38,8 @@ def writing() -> bool:
 def _write(stream: TextIO | None, lines: Iterable[str]) -> bool:
     global _writing
     text = "".join(f"{line}\n" for line in lines)
-    if stream is None or not text:
-        return stream is not None
+    if stream is None or not text or id(stream) in _lost:
+        return stream is not None and id(stream) not in _lost
     _writing = True
     try:
         stream.write(text)
@@ -46,6 +47,7 @@ def _write(stream: TextIO | None, lines: Iterable[str]) -> bool:
     except BlockingIOError:
         pass  # a pipe that does not block is full: what it cannot take now is lost
     except OSError:
+        _lost.add(id(stream))
         _silence(stream)
         return False
     except (KeyboardInterrupt, SystemExit):

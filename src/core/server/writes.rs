@@ -1,9 +1,8 @@
 //! Writing: the primary orders, prepares at all replicas, and acknowledges when all hold it.
 
-use std::collections::{BTreeMap, BTreeSet};
-
 use serde::Deserialize;
 
+use super::pending::PendingWrite;
 use super::votes::Written;
 use super::{Out, Parked, Server};
 use crate::core::assignment::{NodeId, Revision, Span};
@@ -52,100 +51,6 @@ pub(super) struct Write {
     pub(super) key: Text,
     pub(super) value: Json,
     pub(super) said: WriteExtension,
-}
-
-/// A write that not all who get it hold yet.
-#[derive(Debug)]
-pub(super) struct PendingWrite {
-    slot: Slot,
-    key: Text,
-    cell: Cell,
-    id: RequestId,
-    voted: bool,
-    /// Who waits for the answer; a retry of the same request joins.
-    replies: Vec<ReplyTo>,
-    /// Who must hold it before it is acknowledged. Empty: it is, and cells have it.
-    needed: BTreeSet<NodeId>,
-    /// Joiners that must hold it before they count as synced.
-    trailing: BTreeSet<NodeId>,
-    /// The revision under which it was last sent; only answers to that count.
-    revision: Revision,
-    sent_at: Millis,
-    /// When whoever waits is told that the outcome is unknown.
-    answer_by: Millis,
-}
-
-impl PendingWrite {
-    fn bytes(&self) -> usize {
-        self.key.as_bytes().len() + self.cell.value.as_str().len()
-    }
-}
-
-/// The writes of a server that are under way, oldest first.
-#[derive(Debug, Default)]
-pub(super) struct Writes {
-    pending: BTreeMap<u64, PendingWrite>,
-    /// The numbers of those that are not acknowledged, by request.
-    waiting: BTreeMap<RequestId, u64>,
-    /// How many bytes those have.
-    waiting_bytes: usize,
-}
-
-impl Writes {
-    /// Whether a write of this name waits to be acknowledged.
-    pub(super) fn has(&self, slot: Slot, key: &Text) -> bool {
-        self.pending.values().any(|w| w.slot == slot && !w.needed.is_empty() && w.key == *key)
-    }
-
-    /// How many are not acknowledged, and their bytes.
-    fn waiting(&self) -> (usize, usize) {
-        (self.waiting.len(), self.waiting_bytes)
-    }
-
-    /// The write of this request, where it is not acknowledged.
-    fn same(&mut self, id: RequestId) -> Option<&mut PendingWrite> {
-        self.pending.get_mut(self.waiting.get(&id)?)
-    }
-
-    fn insert(&mut self, number: u64, write: PendingWrite) {
-        self.waiting_bytes += write.bytes();
-        self.waiting.insert(write.id, number);
-        self.pending.insert(number, write);
-    }
-
-    /// A write is acknowledged, or given up.
-    fn ended(&mut self, number: u64) {
-        let Some(write) = self.pending.get(&number) else { return };
-        if self.waiting.remove(&write.id).is_some() {
-            self.waiting_bytes -= write.bytes();
-        }
-    }
-
-    /// How many there are.
-    pub(super) fn len(&self) -> usize {
-        self.pending.len()
-    }
-
-    /// Whether a joiner lacks a write to `start..end` that was acknowledged to a client.
-    pub(super) fn trails(&self, start: Slot, end: Slot, id: &NodeId) -> bool {
-        let mut within = self.pending.values().filter(|w| (start..end).contains(&w.slot));
-        within.any(|w| w.needed.is_empty() && w.trailing.contains(id))
-    }
-
-    /// From now on a joiner is needed by the writes to `start..end` that were not acknowledged.
-    pub(super) fn need(&mut self, start: Slot, end: Slot, id: &NodeId) {
-        for write in self.pending.values_mut().filter(|w| (start..end).contains(&w.slot)) {
-            if !write.needed.is_empty() && write.trailing.remove(id) {
-                write.needed.insert(id.clone());
-            }
-        }
-    }
-
-    /// The numbers of the writes to `start..end`.
-    fn within(&self, start: Slot, end: Slot) -> Vec<u64> {
-        let within = self.pending.iter().filter(|(_, w)| (start..end).contains(&w.slot));
-        within.map(|(number, _)| *number).collect()
-    }
 }
 
 impl Server {

@@ -1,0 +1,103 @@
+//! The writes that a primary has ordered and that not everybody holds yet.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use crate::core::assignment::{NodeId, Revision};
+use crate::core::hash::Slot;
+use crate::core::machine::{Millis, ReplyTo};
+use crate::core::wire::peer::{Cell, RequestId};
+use crate::core::wire::text::Text;
+
+/// A write that not all who get it hold yet.
+#[derive(Debug)]
+pub(super) struct PendingWrite {
+    pub(super) slot: Slot,
+    pub(super) key: Text,
+    pub(super) cell: Cell,
+    pub(super) id: RequestId,
+    pub(super) voted: bool,
+    /// Who waits for the answer; a retry of the same request joins.
+    pub(super) replies: Vec<ReplyTo>,
+    /// Who must hold it before it is acknowledged. Empty: it is, and cells have it.
+    pub(super) needed: BTreeSet<NodeId>,
+    /// Joiners that must hold it before they count as synced.
+    pub(super) trailing: BTreeSet<NodeId>,
+    /// The revision under which it was last sent; only answers to that count.
+    pub(super) revision: Revision,
+    pub(super) sent_at: Millis,
+    /// When whoever waits is told that the outcome is unknown.
+    pub(super) answer_by: Millis,
+}
+
+impl PendingWrite {
+    pub(super) fn bytes(&self) -> usize {
+        self.key.as_bytes().len() + self.cell.value.as_str().len()
+    }
+}
+
+/// The writes of a server that are under way, oldest first.
+#[derive(Debug, Default)]
+pub(super) struct Writes {
+    pub(super) pending: BTreeMap<u64, PendingWrite>,
+    /// The numbers of those that are not acknowledged, by request.
+    pub(super) waiting: BTreeMap<RequestId, u64>,
+    /// How many bytes those have.
+    pub(super) waiting_bytes: usize,
+}
+
+impl Writes {
+    /// Whether a write of this name waits to be acknowledged.
+    pub(super) fn has(&self, slot: Slot, key: &Text) -> bool {
+        self.pending.values().any(|w| w.slot == slot && !w.needed.is_empty() && w.key == *key)
+    }
+
+    /// How many are not acknowledged, and their bytes.
+    pub(super) fn waiting(&self) -> (usize, usize) {
+        (self.waiting.len(), self.waiting_bytes)
+    }
+
+    /// The write of this request, where it is not acknowledged.
+    pub(super) fn same(&mut self, id: RequestId) -> Option<&mut PendingWrite> {
+        self.pending.get_mut(self.waiting.get(&id)?)
+    }
+
+    pub(super) fn insert(&mut self, number: u64, write: PendingWrite) {
+        self.waiting_bytes += write.bytes();
+        self.waiting.insert(write.id, number);
+        self.pending.insert(number, write);
+    }
+
+    /// A write is acknowledged, or given up.
+    pub(super) fn ended(&mut self, number: u64) {
+        let Some(write) = self.pending.get(&number) else { return };
+        if self.waiting.remove(&write.id).is_some() {
+            self.waiting_bytes -= write.bytes();
+        }
+    }
+
+    /// How many there are.
+    pub(super) fn len(&self) -> usize {
+        self.pending.len()
+    }
+
+    /// Whether a joiner lacks a write to `start..end` that was acknowledged to a client.
+    pub(super) fn trails(&self, start: Slot, end: Slot, id: &NodeId) -> bool {
+        let mut within = self.pending.values().filter(|w| (start..end).contains(&w.slot));
+        within.any(|w| w.needed.is_empty() && w.trailing.contains(id))
+    }
+
+    /// From now on a joiner is needed by the writes to `start..end` that were not acknowledged.
+    pub(super) fn need(&mut self, start: Slot, end: Slot, id: &NodeId) {
+        for write in self.pending.values_mut().filter(|w| (start..end).contains(&w.slot)) {
+            if !write.needed.is_empty() && write.trailing.remove(id) {
+                write.needed.insert(id.clone());
+            }
+        }
+    }
+
+    /// The numbers of the writes to `start..end`.
+    pub(super) fn within(&self, start: Slot, end: Slot) -> Vec<u64> {
+        let within = self.pending.iter().filter(|(_, w)| (start..end).contains(&w.slot));
+        within.map(|(number, _)| *number).collect()
+    }
+}
