@@ -36,7 +36,7 @@ _LENGTH = struct.Struct("!i")
 _READ_BYTES = 1 << 16
 
 
-def listen(port: int, handler: Handler, timeout: float | None = None) -> dict[str, Any]:
+def listen(port: int | str, handler: Handler, timeout: float | None = None) -> dict[str, Any]:
     """Serve requests on a port of all interfaces until the handler says `abort`.
 
     The handler is called with `{"cmd": "init", "port": PORT}` and `None` once the port is bound,
@@ -45,7 +45,7 @@ def listen(port: int, handler: Handler, timeout: float | None = None) -> dict[st
     traceback goes to stderr, the client gets a dict with `error`, and serving goes on.
 
     Args:
-        port: The port number; 0 takes any free one, and `init` tells which.
+        port: The port number, also as text; 0 takes any free one, and `init` tells which.
         handler: Takes a dict and an address, returns anything that `json.dumps` takes.
         timeout: In seconds; `None` for never.
 
@@ -54,8 +54,8 @@ def listen(port: int, handler: Handler, timeout: float | None = None) -> dict[st
         it did so for `init` or `timeout`, or where the port cannot be bound.
     """
     try:
-        listener = _bind(port)
-    except (OSError, OverflowError) as error:
+        listener = _bind(int(port))
+    except (OSError, OverflowError, TypeError, ValueError) as error:
         return {"error": f"can't bind {error}"}
     service = _Service(listener, handler, timeout)
     try:

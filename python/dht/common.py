@@ -104,8 +104,11 @@ def send_receive(host: str, port: int | str, message: Any) -> dict[str, Any]:
         The reply, or a dict with `error`.
     """
     try:
-        sock = _connect(host, int(port))
-    except (OSError, OverflowError, ValueError) as error:
+        number = int(port)
+        if not 0 < number < 1 << 16:  # else the system would take a part of it for the port
+            return {"error": f"can't connect to {host}:{port} because there is no such port"}
+        sock = _connect(host, number)
+    except (OSError, OverflowError, TypeError, ValueError) as error:
         return {"error": f"can't connect to {host}:{port} because {error}"}
     with sock:
         sent = send(sock, message)

@@ -10,6 +10,7 @@ import subprocess
 import sys
 import threading
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -262,3 +263,24 @@ def test_modules_beside_the_scripts() -> None:
         check=False,
     )
     assert done.stdout == "3181 38000 8192 True\n", done.stderr
+
+
+@pytest.mark.parametrize("port", [None, "no number", -1, 0, 65536 + 80])
+def test_a_port_that_is_none(port: Any) -> None:
+    """An error dict, never an exception, and never another port."""
+    reply = common.send_receive("127.0.0.1", port, {})
+    assert list(reply) == ["error"] and str(port) in reply["error"]
+
+
+def test_listening_at_a_port_that_is_none() -> None:
+    """As with one that cannot be bound."""
+    assert "error" in common.listen("no number", lambda message, address: {})
+
+
+@pytest.mark.parametrize("module", ["common", "common2"])
+def test_a_link_to_a_module(module: str, tmp_path: Path) -> None:
+    """As harnesses keep the modules beside their own files."""
+    (tmp_path / f"{module}.py").symlink_to(SCRIPTS / f"{module}.py")
+    argv = [sys.executable, "-c", f"import {module}; print({module}.__name__)"]
+    done = subprocess.run(argv, cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert (done.stdout, done.returncode) == (f"{module}\n", 0), done.stderr
