@@ -70,9 +70,19 @@ impl Writes {
     /// A write is acknowledged, or given up.
     pub(super) fn ended(&mut self, number: u64) {
         let Some(write) = self.pending.get(&number) else { return };
-        if self.waiting.remove(&write.id).is_some() {
+        // The name may stand for a later write by now.
+        if self.waiting.get(&write.id) == Some(&number) {
+            self.waiting.remove(&write.id);
             self.waiting_bytes -= write.bytes();
         }
+    }
+
+    /// Forgets a write, acknowledged or not.
+    pub(super) fn remove(&mut self, number: u64) -> Option<PendingWrite> {
+        self.ended(number);
+        let removed = self.pending.remove(&number);
+        assert!(self.waiting.len() <= self.pending.len(), "a write is gone and still waited for");
+        removed
     }
 
     /// How many there are.

@@ -256,7 +256,7 @@ impl Server {
             .map(|(number, _)| *number)
             .collect();
         for number in acknowledged {
-            let Some(write) = self.writes.pending.remove(&number) else { continue };
+            let Some(write) = self.writes.remove(number) else { continue };
             for id in write.trailing {
                 if let Some(sync) = self.sync_mut(write.slot, &id) {
                     sync.todo.insert(write.slot);
@@ -270,7 +270,7 @@ impl Server {
     fn forget_delivered(&mut self, number: u64) {
         let write = self.writes.pending.get(&number);
         if write.is_some_and(|write| write.needed.is_empty() && write.trailing.is_empty()) {
-            self.writes.pending.remove(&number);
+            self.writes.remove(number);
         }
     }
 
@@ -307,7 +307,7 @@ impl Server {
     /// the new primary to finish, and clients are sent there.
     pub(super) fn hand_over_writes(&mut self, start: Slot, end: Slot, out: &mut Out) {
         for number in self.writes.within(start, end) {
-            let Some(write) = self.writes.pending.remove(&number) else {
+            let Some(write) = self.writes.remove(number) else {
                 continue;
             };
             if self.store.apply(write.slot, &write.key, &write.cell) {
