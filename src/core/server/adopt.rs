@@ -2,7 +2,7 @@
 
 use super::holds::{Hold, Primary, Reconcile, Role};
 use super::reads::{Read, ReadExtension};
-use super::{Out, Server};
+use super::{Out, Server, others};
 use crate::core::assignment::{AssignReply, Entry, NodeId, Revision, Snapshot};
 use crate::core::machine::Millis;
 use crate::core::wire::peer::Body;
@@ -155,9 +155,4 @@ impl Server {
     pub(super) fn knows_newer(&self, slot: u16, revision: Revision) -> bool {
         self.holds.seen(slot) >= revision
     }
-}
-
-/// The active servers but the primary.
-fn others(entry: &Entry) -> std::collections::BTreeSet<NodeId> {
-    super::others(entry)
 }
