@@ -7,6 +7,7 @@ use std::collections::BTreeSet;
 use std::net::TcpListener;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread;
+use std::time::Duration;
 
 use dht::core::client::OpError;
 use dht::core::leader::LeaderConfig;
@@ -145,4 +146,36 @@ fn a_stopped_ring_is_an_error() {
     };
     let hasty = BlockingClient::new(options).unwrap();
     assert!(hasty.getr(name(0), &never).is_err());
+}
+
+#[test]
+fn servers_leave_while_clients_write_and_nobody_sees_an_error() {
+    let leader = leader();
+    let servers: Vec<Node> = (0..5).map(|_| server(&leader)).collect();
+    let client = client(leader.address());
+    wait_for_servers(&client, 3);
+    let done = AtomicUsize::new(0);
+    thread::scope(|scope| {
+        let (client, done) = (&client, &done);
+        for worker in 0..2 {
+            scope.spawn(move || {
+                for turn in 0.. {
+                    let at = worker + 2 * (turn % 50);
+                    client.setr(name(at), number(turn), &never).unwrap();
+                    assert_eq!(client.getr(name(at), &never).unwrap(), Some(number(turn)));
+                    if done.load(Ordering::SeqCst) > 0 {
+                        return;
+                    }
+                }
+            });
+        }
+        for server in &servers[..3] {
+            server.leave();
+            let left = server.wait(Duration::from_secs(30));
+            done.fetch_add(usize::from(!left), Ordering::SeqCst);
+            assert!(left, "{} still holds what others need", server.address());
+        }
+        done.fetch_add(1, Ordering::SeqCst);
+    });
+    assert_eq!(client.setr(name(0), number(0), &never).unwrap().len(), 2);
 }

@@ -16,7 +16,8 @@
 //! Commands (times in ms unless `s` is said; a ring has one view leader, named `leader`):
 //!
 //! - `spawn leader [lease=SECONDS] [give_up=SECONDS]`, `spawn server NAME [seed=N] [port=N]
-//!   [heartbeat=SECONDS]`, `spawn client NAME`; `kill NAME`, `pause NAME`, `resume NAME`
+//!   [heartbeat=SECONDS]`, `spawn client NAME`; `kill NAME`, `pause NAME`, `resume NAME`;
+//!   `leave NAME`: asks a server to leave, and waits until it has
 //! - `cut NAME NAME`, `mend`, `latency MIN MAX`: what the network does
 //! - `advance MS`; `settle`: let time pass until the ring is settled
 //! - `send NAME [from=IP] JSON`: a request as an original client makes it, and its reply

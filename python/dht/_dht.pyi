@@ -170,6 +170,16 @@ class Node:
             RuntimeError: The node's thread has failed.
         """
 
+    def leave(self, timeout_ms: int) -> bool:
+        """Ask a server to leave the ring, and wait until its data are with others and it has ended.
+
+        Args:
+            timeout_ms: How long to wait, in milliseconds.
+
+        Returns:
+            Whether it has ended. Where not, it goes on leaving.
+        """
+
     def stop(self) -> None:
         """Stop the node and wait for its thread. Stopping again does nothing."""
 

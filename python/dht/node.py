@@ -168,6 +168,27 @@ class Server(_Runner):
                 raise
         return self
 
+    def leave(self, timeout: float = 60.0) -> None:
+        """Leave the ring for good: others get this server's data first, then it stops.
+
+        Clients see no error meanwhile. The last server of a ring leaves at once, and its data are
+        lost.
+
+        Args:
+            timeout: How long to wait, in seconds.
+
+        Raises:
+            TimeoutError: The server still holds data that others need, such as while no view
+                leader answers. It goes on trying; `stop` ends it at once.
+            RuntimeError: The server is not running.
+        """
+        if not self._started().leave(milliseconds(timeout)):
+            raise TimeoutError(
+                f"others do not have all of this server's data after {timeout:g} s; "
+                "wait longer, or stop() and rely on the other copies"
+            )
+        self.stop()
+
     def _wait_joined(self) -> None:
         deadline = time.monotonic() + self._join_timeout
         client = _dht.Client(server=self.address)

@@ -128,6 +128,9 @@ pub struct Snapshot {
     /// The leader does not know this server and wants to hear what it holds.
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     pub tell: bool,
+    /// Nothing depends any more on this server, which has said that it is leaving: it may go.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub may_leave: bool,
 }
 
 /// What a server tells the leader in its heartbeat.
@@ -156,6 +159,12 @@ pub struct HeartbeatExtension {
     /// What it holds; `None` where the leader knows already.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub holds: Option<Vec<Entry>>,
+    /// It wants to leave the ring, and waits until its data are with others.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub leaving: bool,
+    /// It was told that it may leave, and does: this is its last heartbeat.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub left: bool,
 }
 
 impl HeartbeatExtension {

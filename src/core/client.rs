@@ -388,6 +388,7 @@ impl Machine for Client {
                     self.returned(now, id, result, out);
                 }
             }
+            Input::Leave => {}
             Input::Tick => {
                 let due: Vec<OpId> = self
                     .ops

@@ -81,6 +81,9 @@ pub enum Input {
         /// `host:port`, as it stood in the output.
         addr: String,
     },
+    /// The node shall leave the ring for good, its data given to others first. A server says
+    /// [`Note::Left`] once nothing depends on it any more; other machines ignore it.
+    Leave,
     /// Time has passed; given when [`Machine::deadline`] is due. Harmless at any other time.
     Tick,
 }
@@ -194,6 +197,9 @@ pub enum Note {
         /// The new one.
         requestor: Json,
     },
+    /// A server that was asked to leave has left: its process may end now, and nothing that it is
+    /// given later matters.
+    Left,
     /// The leader took a server into the view.
     Joined {
         /// Its address.
@@ -207,7 +213,7 @@ pub enum Note {
     Failed {
         /// Its address.
         addr: String,
-        /// Why: `lease expired` or `gone`.
+        /// Why: `lease expired`, `gone` or `left`.
         why: &'static str,
         /// The epoch that began.
         epoch: u64,

@@ -3,8 +3,8 @@
 use std::cell::{Cell, RefCell};
 use std::collections::HashMap;
 use std::rc::Rc;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Condvar, Mutex, PoisonError};
 use std::time::Duration;
 
 use tokio::sync::Notify;
@@ -23,8 +23,27 @@ use crate::core::machine::{Input, Machine, Millis, Note, Output, ReplyTo};
 pub(super) struct Ending {
     /// Notified once: the node shall end.
     pub(super) stop: Notify,
+    /// Notified once: the node shall leave the ring, and then end.
+    pub(super) leave: Notify,
     /// Whether the machine panicked. What it holds is not to be trusted then, so the node ends.
     pub(super) failed: AtomicBool,
+    ended: Mutex<bool>,
+    ended_now: Condvar,
+}
+
+impl Ending {
+    /// The node's thread is about to end.
+    pub(super) fn end(&self) {
+        *self.ended.lock().unwrap_or_else(PoisonError::into_inner) = true;
+        self.ended_now.notify_all();
+    }
+
+    /// Waits until the node's thread ends, at most `timeout`; whether it did.
+    pub(super) fn wait(&self, timeout: Duration) -> bool {
+        let ended = self.ended.lock().unwrap_or_else(PoisonError::into_inner);
+        let wait = self.ended_now.wait_timeout_while(ended, timeout, |ended| !*ended);
+        *wait.unwrap_or_else(PoisonError::into_inner).0
+    }
 }
 
 /// The machine and its surroundings; lives on the node's thread.
@@ -117,7 +136,13 @@ impl Driver {
                 tokio::task::spawn_local(dial::call(self.clone(), request));
             }
             Output::Send { addr, message } => peer::send(self, addr, &message),
-            Output::Note(note) => self.notes.put(note),
+            Output::Note(note) => {
+                let left = note == Note::Left;
+                self.notes.put(note);
+                if left {
+                    self.ending.stop.notify_one();
+                }
+            }
         }
     }
 
@@ -163,6 +188,7 @@ impl Driver {
             tokio::select! {
                 biased;
                 () = self.ending.stop.notified() => return,
+                () = self.ending.leave.notified() => self.give(Input::Leave),
                 () = self.rearm.notified() => {}
                 () = wait => self.give(Input::Tick),
             }

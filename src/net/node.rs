@@ -116,6 +116,7 @@ impl Node {
             let ending = ending.clone();
             move || {
                 let machine = Box::new(build(port));
+                let _guard = EndsWithThread(ending.clone());
                 let driver = Driver::new(machine, leader, limits, sink, ending);
                 run(runtime, driver, listener);
             }
@@ -151,6 +152,17 @@ impl Node {
         }
     }
 
+    /// Asks a server to leave the ring: it ends by itself once its data are with others, and says
+    /// [`Note::Left`]. A view leader ignores it.
+    pub fn leave(&self) {
+        self.ending.leave.notify_one();
+    }
+
+    /// Waits until the node has ended by itself, at most `timeout`; whether it has.
+    pub fn wait(&self, timeout: Duration) -> bool {
+        self.ending.wait(timeout)
+    }
+
     /// Whether the node ended by itself, of a broken invariant in its machine.
     pub fn failed(&self) -> bool {
         self.ending.failed.load(Ordering::SeqCst)
@@ -160,6 +172,15 @@ impl Node {
 impl Drop for Node {
     fn drop(&mut self) {
         self.stop();
+    }
+}
+
+/// Says so when the node's thread ends, however that comes.
+struct EndsWithThread(Arc<Ending>);
+
+impl Drop for EndsWithThread {
+    fn drop(&mut self) {
+        self.0.end();
     }
 }
 

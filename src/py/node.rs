@@ -112,6 +112,25 @@ impl Node {
         }
     }
 
+    /// Asks a server to leave the ring, and waits until it has; false where time runs out first.
+    #[pyo3(signature = (timeout_ms))]
+    fn leave(&self, py: Python<'_>, timeout_ms: Millis) -> PyResult<bool> {
+        self.home.check("Node")?;
+        self.node().leave();
+        let started = Instant::now();
+        let timeout = Duration::from_millis(timeout_ms);
+        loop {
+            let rest = timeout.saturating_sub(started.elapsed());
+            if py.detach(|| self.node().wait(rest.min(SLICE))) {
+                return Ok(true);
+            }
+            py.check_signals()?;
+            if rest.is_zero() {
+                return Ok(false);
+            }
+        }
+    }
+
     /// Ends the node and waits for its thread.
     #[pyo3(signature = ())]
     fn stop(&self, py: Python<'_>) -> PyResult<()> {

@@ -39,6 +39,7 @@ pub(super) fn describe(note: &Note) -> (&'static str, String) {
             ("lost", fields.number("slots", *slots).list("holders", texts(holders)))
         }
         Note::Recovering => ("recovering", fields),
+        Note::Left => ("left", fields),
         Note::BadFrame { peer_ip, why } => {
             ("bad_frame", fields.text("peer_ip", peer_ip).text("why", why))
         }

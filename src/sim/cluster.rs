@@ -294,6 +294,7 @@ impl Cluster {
 
     /// Does what a process asked for.
     pub(super) fn perform(&mut self, process: ProcessId, outputs: Vec<Output>) {
+        let mut left = false;
         for output in outputs {
             let name = &self.nodes[process.node].name;
             self.trace.add(self.now, || format!("{name} > {}", shown_output(&output)));
@@ -313,6 +314,7 @@ impl Cluster {
                 Output::Send { addr, message } => self.send_frame(process, &addr, message),
                 Output::Note(note) => {
                     let now = self.now;
+                    left |= note == Note::Left;
                     self.nodes[process.node].notes.push((now, note));
                 }
             }
@@ -322,6 +324,10 @@ impl Cluster {
             let before = node.outcomes.len();
             node.outcomes.extend(std::iter::from_fn(|| client.finished()));
             self.ended += (node.outcomes.len() - before) as u64;
+        }
+        if left {
+            let name = self.nodes[process.node].name.clone();
+            return self.crash(&name);
         }
         self.plan_wake(process);
     }

@@ -84,6 +84,13 @@ impl Cluster {
         }
     }
 
+    /// Asks a server to leave the ring: its process ends once its data are with others.
+    pub fn leave(&mut self, name: &str) {
+        let process = self.process(name);
+        self.trace.add(self.now, || format!("{name} shall leave"));
+        self.deliver(process, Input::Leave);
+    }
+
     /// Stops a node's process (`kill -STOP`): its connections stay open, its inputs wait.
     pub fn pause(&mut self, name: &str) {
         let process = self.process(name);

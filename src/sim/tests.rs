@@ -34,7 +34,7 @@ impl Machine for Toy {
                 out.append(&mut self.to_do);
                 return;
             }
-            Input::Tick => return,
+            Input::Tick | Input::Leave => return,
         };
         out.push(Output::Note(Note::HeartbeatFailed { why }));
     }

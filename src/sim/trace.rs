@@ -83,6 +83,7 @@ pub(super) fn shown_input(input: &Input) -> String {
         Input::Returned { call, result } => format!("{} returned {}", call.0, shown_result(result)),
         Input::Disconnected { addr } => format!("disconnected {addr}"),
         Input::Tick => "tick".to_string(),
+        Input::Leave => "leave".to_string(),
     }
 }
 

@@ -54,6 +54,12 @@ impl Stage {
                 self.servers.retain(|server| server != name);
                 self.cluster.crash(name);
             }
+            ("leave", [name]) => {
+                self.cluster.leave(name);
+                self.servers.retain(|server| server != name);
+                let left = self.cluster.run_until(|cluster| !cluster.is_alive(name), SETTLE_MS);
+                return if left { format!("{name} has left\n") } else { "stays\n".to_string() };
+            }
             ("pause", [name]) => self.cluster.pause(name),
             ("resume", [name]) => self.cluster.resume(name),
             ("cut", [one, other]) => {

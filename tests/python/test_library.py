@@ -107,6 +107,35 @@ def test_too_large(leader: dht.ViewLeader) -> None:
         assert client.getr("size") == "small"
 
 
+def test_a_planned_leave() -> None:
+    """A server that leaves gives its data to others first; the last one leaves at once."""
+    with (
+        dht.ViewLeader() as leader,
+        dht.Server(leader.address) as first,
+        dht.Client(leader.address) as client,
+    ):
+        names = [f"leave {number}" for number in range(50)]
+        for name in names:
+            client.setr(name, name)
+        second = dht.Server(leader.address).start()
+        first.leave(timeout=30)
+        assert [addr for addr, _ in client.query_servers()] == [second.address]
+        assert [client.getr(name) for name in names] == names
+        with pytest.raises(RuntimeError, match="not running"):
+            first.leave()
+        second.leave(timeout=30)
+        assert client.query_servers() == []
+
+
+def test_a_leave_that_nobody_arranges() -> None:
+    """Without a view leader nobody can say who takes over: the server stays."""
+    with dht.ViewLeader() as leader, dht.Server(leader.address) as server:
+        leader.stop()
+        with pytest.raises(TimeoutError, match="wait longer, or stop"):
+            server.leave(timeout=0.05)
+        assert server.address
+
+
 def test_a_taken_port() -> None:
     """Starting on a port that is taken is an `OSError`."""
     with dht.ViewLeader() as leader, pytest.raises(OSError, match=str(leader.port)):

@@ -2,7 +2,7 @@
 
 use super::members::{Extension, Member};
 use super::probe::Absent;
-use super::{Leader, Out, REVISION_LEAP, plan};
+use super::{LEFT, Leader, Out, REVISION_LEAP, plan};
 use crate::core::assignment::{Entry, HeartbeatExtension, NodeId, Span, position_of};
 use crate::core::machine::{Millis, Note, Origin, Output};
 use crate::core::net_addr::{host_of, is_loopback, with_port};
@@ -36,6 +36,11 @@ impl Leader {
                 if let (Some(said), Some(known)) = (&extension, &member.extension) {
                     let id = known.id.clone();
                     self.acknowledged(&id, said.revision, &said.dropped);
+                    if said.left {
+                        self.remove(now, &[addr], LEFT, out);
+                        return Reply::status("ok").number("epoch", self.epoch).finish();
+                    }
+                    self.wants_to_leave(now, &id, said.leaving, out);
                 }
             }
             Some(other) => {
@@ -72,6 +77,8 @@ impl Leader {
                         push: None,
                         push_after: 0,
                         may_drop: false,
+                        leaving: said.leaving,
+                        leave_told: false,
                     }),
                     addr: addr.clone(),
                 };

@@ -44,6 +44,10 @@ pub(super) struct Extension {
     pub(super) push_after: Millis,
     /// Whether ranges wait for it to delete them, and may be deleted.
     pub(super) may_drop: bool,
+    /// Whether it wants to leave.
+    pub(super) leaving: bool,
+    /// Whether it was told that it may.
+    pub(super) leave_told: bool,
 }
 
 /// All members, and all that ever expired.
@@ -144,9 +148,18 @@ impl Members {
         all
     }
 
-    /// The ring of the members: address, and identity where they speak the extension.
+    /// Whether everybody who could hold a copy wants to leave.
+    pub(super) fn nobody_stays(&self) -> bool {
+        self.by_addr.values().filter_map(|m| m.extension.as_ref()).all(|known| known.leaving)
+    }
+
+    /// The ring of the members that are to hold data: address, and identity where they speak the
+    /// extension. Who is leaving is not in it, unless nobody stays.
     pub(super) fn ring(&self) -> Ring<(String, Option<NodeId>)> {
-        Ring::new(self.by_addr.values().map(|member| {
+        let nobody_stays = self.nobody_stays();
+        let leaves = |member: &Member| member.extension.as_ref().is_some_and(|e| e.leaving);
+        let stay = self.by_addr.values().filter(|member| nobody_stays || !leaves(member));
+        Ring::new(stay.map(|member| {
             let id = member.extension.as_ref().map(|extension| extension.id.clone());
             ((member.addr.clone(), id), member.position)
         }))

@@ -6,6 +6,7 @@
 //! `pump`, which tells the servers.
 
 mod heartbeat;
+mod leave;
 mod locks;
 mod lost;
 mod members;
@@ -263,7 +264,7 @@ impl Leader {
             if let Some(extension) = &member.extension {
                 self.suspects.remove(&extension.id);
             }
-            let gone = why == GONE;
+            let gone = why == GONE || why == LEFT;
             if let Some(extension) = member.extension {
                 self.absent.insert(extension.id, Absent::new(addr.clone(), gone, now));
             }
@@ -393,6 +394,9 @@ type Out = Vec<Output>;
 /// Why a member was removed whose process is certainly gone.
 const GONE: &str = "gone";
 
+/// Why a member was removed that wanted to leave, and has.
+const LEFT: &str = "left";
+
 impl Machine for Leader {
     fn handle(&mut self, now: Millis, input: Input, out: &mut Vec<Output>) {
         self.forgive_own_sleep(now);
@@ -408,6 +412,7 @@ impl Machine for Leader {
             },
             Input::Disconnected { addr } => self.disconnected(&addr, out),
             Input::Tick => self.tick(now, out),
+            Input::Leave => {}
         }
         if self.untold {
             self.tell_rebalancing(out);

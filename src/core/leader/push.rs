@@ -33,7 +33,8 @@ impl Leader {
             let news = extension.acked < wanted.get(&id).copied().unwrap_or(0)
                 || extension.epoch_told < epoch
                 || extension.may_drop
-                || !extension.originals_told;
+                || !extension.originals_told
+                || (extension.leaving && !extension.leave_told && self.may_leave(&id));
             if !news || extension.push.is_some() {
                 continue;
             }
@@ -57,6 +58,7 @@ impl Leader {
         if let Some(extension) = self.members.extension_mut(id) {
             extension.push = Some((call, epoch));
             extension.originals_told = true;
+            extension.leave_told |= snapshot.may_leave;
         }
         let (target, timeout_ms) = (Target::Addr(addr), PUSH_TIMEOUT_MS);
         out.push(Output::Call { call, target, message, timeout_ms, keep: true });
@@ -88,6 +90,7 @@ impl Leader {
         }
         extension.push_after = now + retry_ms;
         extension.originals_told = false;
+        extension.leave_told = false;
         // Refused, or answered by somebody to whom the push means nothing: who is there?
         if matches!(result, Ok(_) | Err(CallError::Refused)) {
             self.probe(id, out);
@@ -107,6 +110,7 @@ impl Leader {
             epoch: self.epoch,
             revision: self.revision,
             originals: self.originals(id, &extension.leader_host),
+            may_leave: extension.leaving && self.may_leave(id),
             ..Snapshot::default()
         };
         for range in &self.ranges {

@@ -31,6 +31,9 @@ impl Server {
             self.dropped.push(span);
         }
         self.owe(now, snapshot.originals, out);
+        if snapshot.may_leave {
+            self.may_leave(out);
+        }
         self.dispatch_parked(now, out);
     }
 

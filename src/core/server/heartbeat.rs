@@ -1,6 +1,7 @@
 //! Heartbeats and reports: what this server tells the leader.
 
 use super::holds::{Hold, Role};
+use super::leave::Leaving;
 use super::{Out, Purpose, Server};
 use crate::core::assignment::{HeartbeatExtension, NodeId, Report, Snapshot, Span};
 use crate::core::machine::{CallError, CallId, Millis, Note, Output, Target};
@@ -21,9 +22,15 @@ impl Server {
     /// Renews the lease.
     pub(super) fn heartbeat(&mut self, now: Millis, out: &mut Out) {
         self.heartbeat_at = now + self.config.heartbeat_ms;
-        if self.heartbeat_call.is_some() {
+        if self.heartbeat_call.is_some() || self.leaving >= Leaving::Goodbye {
             return;
         }
+        let call = self.send_heartbeat(Purpose::Heartbeat, out);
+        self.heartbeat_call = Some(call);
+    }
+
+    /// Tells the leader all that heartbeats tell.
+    pub(super) fn send_heartbeat(&mut self, purpose: Purpose, out: &mut Out) -> CallId {
         let extension = HeartbeatExtension {
             version: EXTENSION_VERSION,
             advertise: self.config.advertise.clone(),
@@ -34,6 +41,8 @@ impl Server {
             was: self.was.clone(),
             holds: (!self.registered)
                 .then(|| self.holds.iter().map(|hold| hold.entry.clone()).collect()),
+            leaving: self.leaving != Leaving::No,
+            left: self.leaving == Leaving::Goodbye,
         };
         let message = Reply::new()
             .text("cmd", "heartbeat")
@@ -42,10 +51,10 @@ impl Server {
             .value("dht", &extension)
             .finish();
         let keep = self.leader_speaks == Some(true);
-        let call = self.call_id(Purpose::Heartbeat);
-        self.heartbeat_call = Some(call);
+        let call = self.call_id(purpose);
         let timeout_ms = HEARTBEAT_TIMEOUT_MS;
         out.push(Output::Call { call, target: Target::Leader, message, timeout_ms, keep });
+        call
     }
 
     /// Renews the lease before its time.

@@ -8,6 +8,7 @@ mod adopt;
 mod commands;
 mod heartbeat;
 mod holds;
+mod leave;
 mod local;
 mod messages;
 mod originals;
@@ -26,6 +27,7 @@ use rand::rngs::StdRng;
 use rand::{RngExt, SeedableRng};
 
 use self::holds::{Holds, Role};
+use self::leave::Leaving;
 use self::local::Local;
 use self::originals::Debts;
 use self::parked::Parked;
@@ -126,6 +128,7 @@ pub struct Server {
     accepted_at: Option<Millis>,
     /// When it was last said that heartbeats fail.
     heartbeat_failing_since: Option<Millis>,
+    leaving: Leaving,
     report_call: Option<CallId>,
     report_again: bool,
     /// When to look for what was not acknowledged; `None` while nothing is owed.
@@ -152,6 +155,8 @@ struct Forward {
 #[derive(Debug)]
 enum Purpose {
     Heartbeat,
+    /// The last heartbeat of a server that leaves.
+    Goodbye,
     Report(Vec<(Span, Vec<NodeId>)>),
     /// Ask an original server for its vote.
     Vote {
@@ -201,6 +206,7 @@ impl Server {
             heartbeat_call: None,
             accepted_at: None,
             heartbeat_failing_since: None,
+            leaving: Leaving::No,
             report_call: None,
             report_again: false,
             retry_at: None,
@@ -341,6 +347,7 @@ impl Machine for Server {
             Input::Frame { to, origin, message } => self.frame(now, to, &origin, &message, out),
             Input::Returned { call, result } => match self.calls.remove(&call) {
                 Some(Purpose::Heartbeat) => self.heartbeat_answered(now, result, out),
+                Some(Purpose::Goodbye) => self.left(out),
                 Some(Purpose::Report(synced)) => self.report_answered(call, synced, &result, out),
                 Some(Purpose::Vote { addr, key }) => self.voted(now, addr, key, &result, out),
                 Some(Purpose::Copy { addr, key }) => {
@@ -354,6 +361,7 @@ impl Machine for Server {
             },
             Input::Disconnected { addr } => self.disconnected(now, &addr, out),
             Input::Tick => self.tick(now, out),
+            Input::Leave => self.leave(now, out),
         }
         if std::mem::take(&mut self.retry_wanted) && self.retry_at.is_none() {
             self.retry_at = Some(now + self.config.retry_ms);

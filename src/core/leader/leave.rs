@@ -1,0 +1,37 @@
+//! Planned leaves: a server goes when nothing depends on it any more.
+//!
+//! A server that wants to leave says so in each heartbeat. It is no longer in the ring that gives
+//! slots their servers, so others join its ranges, become active, and it drops them, as after any
+//! change. Then it is told that it may leave; with its last heartbeat it is no member any more.
+
+use super::{Leader, Out};
+use crate::core::assignment::NodeId;
+use crate::core::machine::Millis;
+
+impl Leader {
+    /// A member says whether it wants to leave.
+    pub(super) fn wants_to_leave(
+        &mut self,
+        now: Millis,
+        id: &NodeId,
+        leaving: bool,
+        out: &mut Out,
+    ) {
+        let Some(extension) = self.members.extension_mut(id) else {
+            return;
+        };
+        if leaving && !std::mem::replace(&mut extension.leaving, true) {
+            self.replan(now, out);
+        }
+    }
+
+    /// Whether nothing depends on this server: no range is or was on it. Where nobody stays there
+    /// is nobody to wait for.
+    pub(super) fn may_leave(&self, id: &NodeId) -> bool {
+        if self.members.nobody_stays() {
+            return true;
+        }
+        let depends = |state: &super::plan::State| state.names(id) || state.leaving.contains(id);
+        !self.is_recovering() && !self.ranges.iter().any(|range| depends(&range.state))
+    }
+}

@@ -1,0 +1,51 @@
+//! A planned leave: this server asks to go, and goes when the leader says that it may.
+
+use super::{Out, Purpose, Server};
+use crate::core::machine::{Millis, Note, Output};
+
+/// How far a planned leave is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum Leaving {
+    /// None is planned.
+    No,
+    /// Every heartbeat says that this server wants to leave.
+    Asked,
+    /// It may leave, and says goodbye.
+    Goodbye,
+    /// It has left.
+    Left,
+}
+
+impl Server {
+    /// This server shall leave. One that no leader of ours has taken into a view has nothing that
+    /// others could need.
+    pub(super) fn leave(&mut self, now: Millis, out: &mut Out) {
+        if self.leaving != Leaving::No {
+            return;
+        }
+        self.leaving = Leaving::Asked;
+        if self.leader_speaks != Some(true) {
+            return self.left(out);
+        }
+        self.heartbeat(now, out);
+        // One that was under way did not say it yet.
+        self.heartbeat_soon(now);
+    }
+
+    /// The leader lets this server go.
+    pub(super) fn may_leave(&mut self, out: &mut Out) {
+        if self.leaving != Leaving::Asked {
+            return;
+        }
+        self.leaving = Leaving::Goodbye;
+        self.send_heartbeat(Purpose::Goodbye, out);
+    }
+
+    /// The goodbye was heard, or was not: the leader then finds out that nobody is here.
+    pub(super) fn left(&mut self, out: &mut Out) {
+        if self.leaving != Leaving::Left {
+            self.leaving = Leaving::Left;
+            out.push(Output::Note(Note::Left));
+        }
+    }
+}
