@@ -203,6 +203,7 @@ fn a_joiner_forgets_what_it_held_before() {
         key: Text::from("k"),
         cell: cell(9, "\"never acknowledged\""),
         id: Default::default(),
+        repeated: false,
         voted: false,
     };
     stage.hear(&peer("p"), prepare);
@@ -337,6 +338,56 @@ fn a_deposed_and_reinstated_primary_hands_its_writes_over() {
     assert!(replies(&out)[0].starts_with(r#"{"status": "unknown""#), "{out:?}");
     let stats = replies(&stage.request(r#"{"cmd": "dht_stats"}"#)).remove(0);
     assert!(stats.contains(r#""pending": 0"#) && stats.contains(r#""keys": 1"#), "{stats}");
+}
+
+/// A request to write `key`, by client 7 under this number; `said` is more of what it says.
+fn write_saying(number: u64, said: &str) -> String {
+    let dht = format!(r#"{{"client": 7, "number": {number}, "revision": 2{said}}}"#);
+    format!(r#"{{"cmd": "dht_write", "key": "key", "val": {number}, "dht": {dht}}}"#)
+}
+
+#[test]
+fn a_first_try_that_comes_after_its_repetition_is_not_executed() {
+    let mut stage = Stage::new();
+    let me = stage.me();
+    stage.assign(entry(2, 2, vec![me]));
+    // Many requests need their repetition, because the first try is stuck on its way.
+    for number in 1..=300 {
+        let said = format!(r#", "repeated": true, "since": [2, {}]"#, number - 1);
+        let out = stage.request(&write_saying(number, &said));
+        assert_eq!(replies(&out), [r#"{"status": "ok", "servers": ["here:1"]}"#], "{number}");
+    }
+    // Then all the first tries come.
+    for number in 1..=300 {
+        let out = replies(&stage.request(&write_saying(number, "")));
+        let known = number > 300 - 128;
+        assert_eq!(out[0].contains("ok"), known, "{number}: {out:?}");
+        assert_eq!(out[0].contains("late"), !known, "{number}: {out:?}");
+    }
+    let read = r#"{"cmd": "dht_read", "key": "key", "dht": {"revision": 2}}"#;
+    assert_eq!(replies(&stage.request(read)), [r#"{"status": "ok", "value": 300}"#]);
+    // One that is new is told what to say, and is executed.
+    let out = replies(&stage.request(&write_saying(301, "")));
+    let reply = Object::parse(out[0].as_bytes()).unwrap();
+    let since = reply.raw("since").expect("what to say");
+    let out = replies(&stage.request(&write_saying(301, &format!(r#", "since": {since}"#))));
+    assert_eq!(out, [r#"{"status": "ok", "servers": ["here:1"]}"#]);
+}
+
+#[test]
+fn a_repetition_that_comes_too_late_is_unknown() {
+    let mut stage = Stage::new();
+    let me = stage.me();
+    stage.assign(entry(2, 2, vec![me]));
+    for number in 1..=129 {
+        let out = replies(&stage.request(&write_saying(number, "")));
+        assert_eq!(out, [r#"{"status": "ok", "servers": ["here:1"]}"#]);
+    }
+    let again = |number| write_saying(number, r#", "repeated": true"#);
+    assert_eq!(replies(&stage.request(&again(1))), [r#"{"status": "forgotten"}"#]);
+    assert!(replies(&stage.request(&again(2)))[0].contains("ok"));
+    // First tries go on whatever was forgotten.
+    assert!(replies(&stage.request(&write_saying(130, "")))[0].contains("ok"));
 }
 
 #[test]

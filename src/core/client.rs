@@ -53,8 +53,10 @@ struct Running {
     voted: bool,
     /// When it fails.
     until: Millis,
-    /// Set once a write was sent whose fate is not known: the revision of the first such.
-    maybe: Option<u64>,
+    /// Revision and sequence of a version lower than any that the write can have got.
+    since: (Revision, u64),
+    /// Whether a write was sent whose fate is not known.
+    maybe: bool,
     backoff_ms: Millis,
     /// What went wrong last; told where nothing else is known.
     trouble: Trouble,
@@ -74,8 +76,8 @@ enum Trouble {
 enum Step {
     /// The view.
     View,
-    /// The primary's answer; the revision that was sent.
-    Primary { revision: u64 },
+    /// The primary's answer.
+    Primary,
     /// Its next try.
     Pause { until: Millis },
     /// An original server's answer.
@@ -119,7 +121,8 @@ impl Client {
             request: begun.map_or(own, |(request, _)| request),
             voted,
             until: now + self.config.timeout_ms,
-            maybe: begun.map(|(_, revision)| revision),
+            since: begun.map_or((0, 0), |(_, revision)| (revision, 0)),
+            maybe: begun.is_some(),
             backoff_ms: BACKOFF_FIRST_MS,
             trouble: Trouble::Other("no time".to_string()),
             step: Step::View,
@@ -164,7 +167,11 @@ impl Client {
                 self.pause(now, id, format!("the key waits for {holders} to come back"));
             }
             Some(Route::Primary { addr, revision }) => {
-                running.step = Step::Primary { revision };
+                running.step = Step::Primary;
+                if !running.maybe {
+                    // Every earlier try is known to have come to nothing.
+                    running.since = running.since.max((revision, 0));
+                }
                 let message = self.message(id, revision);
                 self.call(now, id, Target::Addr(addr), message, true, out);
             }
@@ -194,8 +201,11 @@ impl Client {
                     .number("client", running.request.client)
                     .number("number", running.request.number)
                     .number("revision", revision);
-                if let Some(first) = running.maybe {
-                    said = said.number("first", first);
+                if running.since != (revision, 0) {
+                    said = said.value("since", &running.since);
+                }
+                if running.maybe {
+                    said = said.raw("repeated", "true");
                 }
                 if running.voted {
                     said = said.raw("voted", "true");
@@ -232,10 +242,7 @@ impl Client {
     ) {
         match self.ops.get(&id).map(|running| &running.step) {
             Some(Step::View) => self.learn_view(now, id, result, out),
-            Some(Step::Primary { revision }) => {
-                let revision = *revision;
-                self.primary_answered(now, id, revision, result);
-            }
+            Some(Step::Primary) => self.primary_answered(now, id, result),
             Some(Step::Dialogue(_)) => self.converse(now, id, Some(result), out),
             Some(Step::Pause { .. }) | None => {}
         }
@@ -262,30 +269,24 @@ impl Client {
                 running.trouble = Trouble::Leader(why);
                 // Nobody is there at all: waiting would only delay the news. One that is silent may
                 // not be the leader; the next search goes on behind it.
-                let first = running.maybe.is_none() && running.backoff_ms == BACKOFF_FIRST_MS;
+                let first = !running.maybe && running.backoff_ms == BACKOFF_FIRST_MS;
                 if first && refused { self.give_up(id) } else { self.pause_on(now, id) }
             }
         }
     }
 
-    fn primary_answered(
-        &mut self,
-        now: Millis,
-        id: OpId,
-        revision: u64,
-        result: Result<Vec<u8>, CallError>,
-    ) {
+    fn primary_answered(&mut self, now: Millis, id: OpId, result: Result<Vec<u8>, CallError>) {
         let reply = match &result {
             Ok(reply) => Object::parse(reply).map_err(|error| error.to_string()),
             Err(CallError::Lost(why)) => {
                 let why = why.clone();
-                self.may_have_happened(id, revision);
+                self.may_have_happened(id);
                 return self.pause(now, id, why);
             }
             Err(error) => return self.pause(now, id, error.to_string()),
         };
         let Ok(reply) = reply else {
-            self.may_have_happened(id, revision);
+            self.may_have_happened(id);
             return self.pause(now, id, "the reply is not JSON".to_string());
         };
         let status = reply.text("status").and_then(|status| status.as_str().map(str::to_string));
@@ -309,13 +310,18 @@ impl Client {
             Some("no") if reason == "busy" && !self.may_have(id) => {
                 self.finish(id, Err(OpError::Busy));
             }
-            Some("no") => self.pause(now, id, reason),
+            Some("no") => {
+                if let Some((since, running)) = reply.decode("since").zip(self.ops.get_mut(&id)) {
+                    running.since = since;
+                }
+                self.pause(now, id, reason);
+            }
             Some("forgotten") => {
                 let why = "the request is older than what its servers remember".to_string();
                 self.finish(id, Err(OpError::Unknown(why)));
             }
             Some("unknown") => {
-                self.may_have_happened(id, revision);
+                self.may_have_happened(id);
                 self.pause(now, id, reason);
             }
             _ => {
@@ -331,13 +337,13 @@ impl Client {
     }
 
     fn may_have(&self, id: OpId) -> bool {
-        self.ops.get(&id).is_some_and(|running| running.maybe.is_some())
+        self.ops.get(&id).is_some_and(|running| running.maybe)
     }
 
-    fn may_have_happened(&mut self, id: OpId, revision: u64) {
+    fn may_have_happened(&mut self, id: OpId) {
         let running = self.ops.get_mut(&id);
         if let Some(running) = running.filter(|r| matches!(r.op, Op::Write { .. })) {
-            running.maybe.get_or_insert(revision);
+            running.maybe = true;
         }
     }
 
@@ -364,11 +370,11 @@ impl Client {
             return;
         };
         let error = match (running.maybe, running.trouble.clone()) {
-            (Some(_), Trouble::Leader(why) | Trouble::Other(why)) => OpError::Unknown(why),
-            (Some(_), Trouble::NoServers) => OpError::Unknown("no servers in the view".into()),
-            (None, Trouble::Leader(why)) => OpError::NoViewLeader(why),
-            (None, Trouble::NoServers) => OpError::NoServers,
-            (None, Trouble::Other(why)) => OpError::NotDone(why),
+            (true, Trouble::Leader(why) | Trouble::Other(why)) => OpError::Unknown(why),
+            (true, Trouble::NoServers) => OpError::Unknown("no servers in the view".into()),
+            (false, Trouble::Leader(why)) => OpError::NoViewLeader(why),
+            (false, Trouble::NoServers) => OpError::NoServers,
+            (false, Trouble::Other(why)) => OpError::NotDone(why),
         };
         self.finish(id, Err(error));
     }

@@ -81,8 +81,9 @@ class Reader:
         """A part of a slot's content."""
         return {
             "cells": self.items(lambda: [self.text(), self.cell()]),
-            "recent": self.items(lambda: [self.request(), self.version()]),
+            "recent": self.items(lambda: [self.request(), self.version(), self.bool()]),
             "forgotten": self.version(),
+            "forgotten_repeats": self.version(),
             "last": self.bool(),
         }
 

@@ -76,5 +76,5 @@ def _shown(fields: dict[str, Any], py2: bool) -> dict[str, str]:
     if "words" in fields:
         shown["words"] = " ".join(bare(word, py2=py2) for word in fields["words"])
     if "holders" in fields:
-        shown["holders"] = ", ".join(fields["holders"])
+        shown["holders"] = ", ".join(fields["holders"]) or "servers that nobody knows"
     return shown

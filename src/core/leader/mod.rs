@@ -291,7 +291,9 @@ impl Leader {
             if new.waiting_since.is_some() && take_back(&self.members, &mut new, next) {
                 new = plan::advance(&new, &target, &census, next);
             }
-            if new.born != range.state.born && !range.state.active.is_empty() {
+            // A restarted leader does not know who held a range that nobody has told of.
+            let was_held = !range.state.active.is_empty() || self.restarted_at.is_some();
+            if new.born != range.state.born && was_held {
                 lost.add(range, &self.absent);
             }
             if new.revision == next {

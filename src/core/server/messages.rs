@@ -69,8 +69,8 @@ impl Server {
             return;
         }
         match order {
-            Body::Prepare { span, number, key, cell, id, voted } => {
-                self.prepare(from, span, number, &key, &cell, id, voted, out);
+            Body::Prepare { span, number, key, cell, id, repeated, voted } => {
+                self.prepare(from, span, number, &key, &cell, id, repeated, voted, out);
             }
             Body::Confirm { span, round } => {
                 self.send(from, Body::Confirmed { span, round }, out);

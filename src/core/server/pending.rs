@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use crate::core::assignment::{NodeId, Revision};
 use crate::core::hash::Slot;
 use crate::core::machine::{Millis, ReplyTo};
-use crate::core::wire::peer::{Cell, RequestId};
+use crate::core::wire::peer::{Cell, Executed, RequestId};
 use crate::core::wire::text::Text;
 
 /// A write that not all who get it hold yet.
@@ -15,6 +15,8 @@ pub(super) struct PendingWrite {
     pub(super) key: Text,
     pub(super) cell: Cell,
     pub(super) id: RequestId,
+    /// Whether it was ordered for a repetition of the request.
+    pub(super) repeated: bool,
     pub(super) voted: bool,
     /// Who waits for the answer; a retry of the same request joins.
     pub(super) replies: Vec<ReplyTo>,
@@ -30,6 +32,11 @@ pub(super) struct PendingWrite {
 }
 
 impl PendingWrite {
+    /// What a slot remembers of it.
+    pub(super) fn executed(&self) -> Executed {
+        Executed { id: self.id, version: self.cell.version, repeated: self.repeated }
+    }
+
     pub(super) fn bytes(&self) -> usize {
         self.key.as_bytes().len() + self.cell.value.as_str().len()
     }

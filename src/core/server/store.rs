@@ -5,10 +5,11 @@ use std::ops::Bound;
 
 use crate::core::hash::{SLOT_COUNT, Slot};
 use crate::core::wire::json::Json;
-use crate::core::wire::peer::{Cell, Part, RequestId, Version};
+use crate::core::wire::peer::{Cell, Executed, Part, RequestId, Version};
 use crate::core::wire::text::Text;
 
-/// How many requests a slot remembers, to answer a retry instead of executing it twice.
+/// How many requests a slot remembers, to answer a retry instead of executing it twice; and how
+/// many of those whose retry was executed, since their first try may still come.
 pub(super) const REQUESTS_REMEMBERED: usize = 128;
 
 /// About how many bytes of cells go into one part of a slot.
@@ -29,9 +30,11 @@ struct SlotData {
     /// The exclusive or of all cells' fingerprints: equal contents, equal fingerprint.
     fingerprint: u64,
     /// The requests executed last, in no particular order of versions.
-    recent: VecDeque<(RequestId, Version)>,
+    recent: VecDeque<Executed>,
     /// The highest version among the requests that were forgotten.
     forgotten: Version,
+    /// The same among the repeated ones.
+    forgotten_repeats: Version,
 }
 
 impl Store {
@@ -61,17 +64,23 @@ impl Store {
     }
 
     /// Remembers that a request was executed.
-    pub(super) fn remember(&mut self, slot: Slot, id: RequestId, version: Version) {
+    pub(super) fn remember(&mut self, slot: Slot, executed: Executed) {
         let data = self.slots[usize::from(slot)].get_or_insert_default();
-        if data.recent.iter().any(|(known, _)| *known == id) {
+        if data.recent.iter().any(|known| known.id == executed.id) {
             return;
         }
-        data.recent.push_back((id, version));
-        while data.recent.len() > REQUESTS_REMEMBERED {
-            let oldest = data.recent.iter().enumerate().min_by_key(|(_, (_, version))| *version);
-            let oldest = oldest.map_or(0, |(index, _)| index);
-            if let Some((_, version)) = data.recent.remove(oldest) {
-                data.forgotten = data.forgotten.max(version);
+        data.recent.push_back(executed);
+        let repeated = executed.repeated;
+        let alike = data.recent.iter().filter(|known| known.repeated == repeated);
+        if alike.count() <= REQUESTS_REMEMBERED {
+            return;
+        }
+        let alike = data.recent.iter().enumerate().filter(|(_, known)| known.repeated == repeated);
+        let oldest = alike.min_by_key(|(_, known)| known.version).map_or(0, |(index, _)| index);
+        if let Some(Executed { version, .. }) = data.recent.remove(oldest) {
+            data.forgotten = data.forgotten.max(version);
+            if repeated {
+                data.forgotten_repeats = data.forgotten_repeats.max(version);
             }
         }
     }
@@ -79,12 +88,18 @@ impl Store {
     /// Whether the request was executed.
     pub(super) fn recalls(&self, slot: Slot, id: RequestId) -> bool {
         let data = self.slot(slot);
-        data.is_some_and(|data| data.recent.iter().any(|(known, _)| *known == id))
+        data.is_some_and(|data| data.recent.iter().any(|known| known.id == id))
     }
 
     /// The highest version of a request that may have been executed and is not remembered.
     pub(super) fn forgotten(&self, slot: Slot) -> Version {
         self.slot(slot).map_or(Version::default(), |data| data.forgotten)
+    }
+
+    /// The same of requests that were executed when they were repeated, so that an earlier try may
+    /// still come.
+    pub(super) fn forgotten_repeats(&self, slot: Slot) -> Version {
+        self.slot(slot).map_or(Version::default(), |data| data.forgotten_repeats)
     }
 
     /// The value held under a name.
@@ -121,6 +136,7 @@ impl Store {
         }
         part.recent = data.recent.iter().copied().collect();
         part.forgotten = data.forgotten;
+        part.forgotten_repeats = data.forgotten_repeats;
         part
     }
 
@@ -132,12 +148,13 @@ impl Store {
                 taken.push(key.clone());
             }
         }
-        for (id, version) in &part.recent {
-            self.remember(slot, *id, *version);
+        for executed in &part.recent {
+            self.remember(slot, *executed);
         }
         if part.forgotten > Version::default() {
             let data = self.slots[usize::from(slot)].get_or_insert_default();
             data.forgotten = data.forgotten.max(part.forgotten);
+            data.forgotten_repeats = data.forgotten_repeats.max(part.forgotten_repeats);
         }
         taken
     }

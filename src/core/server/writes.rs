@@ -10,7 +10,7 @@ use crate::core::hash::{Slot, slot_of};
 use crate::core::machine::{Millis, Output, ReplyTo, Then};
 use crate::core::reply::Reply;
 use crate::core::wire::json::Json;
-use crate::core::wire::peer::{Body, Cell, RequestId, Version};
+use crate::core::wire::peer::{Body, Cell, Executed, RequestId, Version};
 use crate::core::wire::text::Text;
 
 /// How many writes may wait for replicas at once; more are refused, and did not happen.
@@ -35,13 +35,24 @@ pub(super) struct WriteExtension {
     pub(super) number: u64,
     /// The revision that the client knows for the slot.
     pub(super) revision: Revision,
-    /// The revision that it knew when it first sent this request, where this is a retry of one
-    /// that may have happened.
+    /// Revision and sequence of a version that is lower than any that this request can have got,
+    /// however often it was sent. Left out: the revision above.
     #[serde(default)]
-    pub(super) first: Option<Revision>,
+    pub(super) since: Option<(Revision, u64)>,
+    /// Whether it was sent before and may have been executed.
+    #[serde(default)]
+    pub(super) repeated: bool,
     /// Whether the votes of an original client back the write.
     #[serde(default)]
     pub(super) voted: bool,
+}
+
+impl WriteExtension {
+    /// What [`WriteExtension::since`] says.
+    fn since(&self) -> Version {
+        let (revision, sequence) = self.since.unwrap_or((self.revision, 0));
+        Version { revision, sequence }
+    }
 }
 
 /// A client's wish to write.
@@ -68,14 +79,15 @@ impl Server {
         if self.store.recalls(slot, id) {
             return self.reply_written(write.to, slot, out);
         }
-        let forgotten = self.store.forgotten(slot).revision;
-        if write.said.first.is_some_and(|first| first <= forgotten) {
+        let since = write.said.since();
+        if write.said.repeated && since < self.store.forgotten(slot) {
             let reply = Reply::status("forgotten");
             return self.reply(write.to, reply, Then::Keep, out);
         }
-        if write.said.revision <= forgotten && write.said.revision < self.holds.seen(slot) {
+        if !write.said.repeated && since < self.store.forgotten_repeats(slot) {
             // A first try that comes this late may be one that was repeated since, and executed.
-            let reply = Reply::status("no").text("reason", "moved");
+            let now = (self.holds.seen(slot), self.counter);
+            let reply = Reply::status("no").text("reason", "late").value("since", &now);
             return self.reply(write.to, reply, Then::Keep, out);
         }
         if write.said.voted && self.joins_twin(now, slot, &write, out) {
@@ -128,6 +140,7 @@ impl Server {
             key,
             cell: Cell { version, value },
             id,
+            repeated: said.repeated,
             voted: said.voted,
             replies: vec![to],
             needed,
@@ -153,6 +166,7 @@ impl Server {
             key: write.key.clone(),
             cell: write.cell.clone(),
             id: write.id,
+            repeated: write.repeated,
             voted: write.voted,
         };
         let to: Vec<NodeId> = write.needed.union(&write.trailing).cloned().collect();
@@ -172,6 +186,7 @@ impl Server {
         key: &Text,
         cell: &Cell,
         id: RequestId,
+        repeated: bool,
         voted: bool,
         out: &mut Out,
     ) {
@@ -180,7 +195,7 @@ impl Server {
             self.local.overtake(key);
             self.note_setting(key, &cell.value, out);
         }
-        self.store.remember(slot, id, cell.version);
+        self.store.remember(slot, Executed { id, version: cell.version, repeated });
         if voted {
             self.votes.written(key, written(cell, id));
         }
@@ -226,12 +241,12 @@ impl Server {
         let (slot, id, key, cell) = (write.slot, write.id, write.key.clone(), write.cell.clone());
         let replies = std::mem::take(&mut write.replies);
         let trailing = !write.trailing.is_empty();
-        let voted = write.voted;
+        let (voted, executed) = (write.voted, write.executed());
         if self.store.apply(slot, &key, &cell) {
             self.local.overtake(&key);
             self.note_setting(&key, &cell.value, out);
         }
-        self.store.remember(slot, id, cell.version);
+        self.store.remember(slot, executed);
         if voted {
             self.votes.written(&key, written(&cell, id));
         }
@@ -313,7 +328,7 @@ impl Server {
             if self.store.apply(write.slot, &write.key, &write.cell) {
                 self.local.overtake(&write.key);
             }
-            self.store.remember(write.slot, write.id, write.cell.version);
+            self.store.remember(write.slot, write.executed());
             for to in write.replies {
                 self.reply_unknown(to, "another server took over", out);
             }

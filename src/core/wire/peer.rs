@@ -43,15 +43,28 @@ pub struct Cell {
     pub value: Json,
 }
 
+/// A request that was executed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Executed {
+    /// The client's name for it.
+    pub id: RequestId,
+    /// The version that its write got.
+    pub version: Version,
+    /// Whether it was a repetition that was executed: then an earlier one may still come.
+    pub repeated: bool,
+}
+
 /// A part of a slot's content, in key order.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Part {
     /// Names and values.
     pub cells: Vec<(Text, Cell)>,
-    /// The requests that the slot remembers, with their versions; in the last part only.
-    pub recent: Vec<(RequestId, Version)>,
+    /// The requests that the slot remembers; in the last part only.
+    pub recent: Vec<Executed>,
     /// The highest version of a request that the slot has forgotten; in the last part only.
     pub forgotten: Version,
+    /// The same of the repeated ones.
+    pub forgotten_repeats: Version,
     /// Whether the slot's content ends here.
     pub last: bool,
 }
@@ -97,6 +110,8 @@ pub enum Body {
         cell: Cell,
         /// The client's name for the write.
         id: RequestId,
+        /// Whether it is a repetition of a request that may still come.
+        repeated: bool,
         /// Whether the votes of an original client back the write.
         voted: bool,
     },
