@@ -1,7 +1,7 @@
-"""The native module: the ring's arithmetic, running nodes, and the blocking client.
+"""The native module: the ring's arithmetic, nodes, the blocking client, and a checker of histories.
 
-Every JSON text is a `str` of ASCII characters. Calls that wait release the GIL and give Ctrl-C a
-chance every 50 ms; objects may be used from several threads at once.
+Every JSON text is a `str` of ASCII characters. Calls that wait for others release the GIL and give
+Ctrl-C a chance every 50 ms; objects may be used from several threads at once.
 """
 
 from typing import Final, final
@@ -20,6 +20,7 @@ __all__ = [
     "__version__",
     "build_profile",
     "hash_key",
+    "judge_history",
     "ring_replicas",
 ]
 
@@ -80,6 +81,23 @@ def ring_replicas(servers: list[tuple[str, int]], slot: int) -> list[str]:
     Example:
         >>> ring_replicas([("a:1", 10), ("b:1", 20), ("c:1", 30), ("d:1", 40)], 25)
         ['b:1', 'c:1', 'd:1']
+    """
+
+def judge_history(lines: str, steps_max: int = 2000000) -> tuple[int, str, str]:
+    """Decide whether a history is linearizable; `dht.testing` tells what a history is.
+
+    The GIL is released during the search, which no signal ends: that waits for the verdict.
+
+    Args:
+        lines: The history, one JSON object a line.
+        steps_max: How long to search for each key, in operations put in their place.
+
+    Returns:
+        How many operations the history has; `linearizable`, `violation` or `undecided`; and the
+        reason for a reader, empty for `linearizable`.
+
+    Raises:
+        ValueError: A line is no event, or cannot follow those before it.
     """
 
 @final

@@ -5,6 +5,7 @@ mod client;
 mod errors;
 mod fork;
 mod hash;
+mod history;
 mod node;
 mod notes;
 
@@ -22,6 +23,8 @@ mod _dht {
     };
     #[pymodule_export]
     use super::hash::{hash_key, ring_replicas};
+    #[pymodule_export]
+    use super::history::judge_history;
     #[pymodule_export]
     use super::node::Node;
 
