@@ -35,6 +35,11 @@ demo: build ## Watch a real ring take in a server, lose one to kill -9, and answ
 .PHONY: test
 test: verify ## Run every check and every test there is (as continuous integration does).
 
+.PHONY: sim-real
+sim-real: build ## Run real processes under faults and judge them: KIND=all SECONDS=60 SEED=1.
+	cd tests/python && $(BIN)/python -m chaos --kind $(or $(KIND),all) \
+		--seconds $(or $(SECONDS),60) $(if $(SEED),--seed $(SEED))
+
 .PHONY: build
 build: $(EXTENSION) ## Build the extension (release) into .venv, if a source has changed.
 

@@ -1,0 +1,17 @@
+"""The cycle in which Riak lost writes: servers join and leave all the time, under load."""
+
+from __future__ import annotations
+
+from chaos.nemesis import Nemesis, names
+
+
+def cycle(nemesis: Nemesis) -> None:
+    """Two servers join and two leave; those that leave are killed, while the others join."""
+    cluster = nemesis.cluster
+    leaving = nemesis.pick(2)
+    joining = cluster.add(2)
+    nemesis.say(f"start {names(joining)}")
+    nemesis.last(0, 0.5)
+    nemesis.say(f"kill -9 {names(leaving)}")
+    cluster.kill(*leaving)
+    cluster.wait_settled()

@@ -1,0 +1,254 @@
+"""The faults. Each is inflicted under load, lasts as long as it says, and is over when it returns.
+
+Not more than two of three copies are ever gone: the third is what the product promises to need.
+"""
+
+from __future__ import annotations
+
+import random
+import signal
+import threading
+from collections.abc import Callable
+
+from chaos.cluster import Cluster, Server
+from chaos.links import CLIENTS, LEADER, Way
+from harness import wait_until
+
+Episode = Callable[["Nemesis"], None]
+
+
+class Nemesis:
+    """A cluster, and the chance that decides what happens to it."""
+
+    def __init__(self, cluster: Cluster, rng: random.Random) -> None:
+        """Does nothing yet."""
+        self.cluster = cluster
+        self.rng = rng
+        self.done: list[str] = []
+        """What was done, in order."""
+
+    def say(self, what: str) -> None:
+        """Notes what is done."""
+        self.done.append(what)
+
+    def pick(self, count: int = 1) -> list[Server]:
+        """Some of the running servers."""
+        return self.rng.sample(self.cluster.servers(), count)
+
+    def last(self, low: float, high: float) -> None:
+        """Lets a fault last for a while, while the clients go on."""
+        threading.Event().wait(self.rng.uniform(low, high))
+
+    def others(self, server: Server) -> list[str]:
+        """All parties but this server, the view leader and the clients included."""
+        names = [each.name for each in self.cluster.servers() if each is not server]
+        return [*names, LEADER, CLIENTS]
+
+    def way(self) -> Way:
+        """Whether a cut holds or drops."""
+        return self.rng.choice([Way.HOLD, Way.DROP])
+
+
+def names(servers: list[Server]) -> str:
+    """The names of servers."""
+    return ", ".join(server.name for server in servers)
+
+
+def kill_one(nemesis: Nemesis) -> None:
+    """A server is killed; another one takes its place elsewhere."""
+    cluster = nemesis.cluster
+    victims = nemesis.pick()
+    nemesis.say(f"kill -9 {names(victims)}")
+    cluster.kill(*victims)
+    wait_until(lambda: cluster.lists_none(*victims), what="the dead to leave the view")
+    nemesis.say(f"start {names(cluster.add())}")
+
+
+def kill_two(nemesis: Nemesis) -> None:
+    """Two servers are killed at once, and start again where they were."""
+    victims = nemesis.pick(2)
+    nemesis.say(f"kill -9 {names(victims)} at once")
+    nemesis.cluster.kill(*victims)
+    nemesis.last(0, 0.5)
+    for server in victims:
+        nemesis.say(f"start {server.name} again")
+        nemesis.cluster.restart(server)
+
+
+def rolling(nemesis: Nemesis) -> None:
+    """Every server is killed and started again at its address, one after the other."""
+    for server in nemesis.cluster.servers():
+        nemesis.say(f"restart {server.name}")
+        nemesis.cluster.kill(server)
+        nemesis.cluster.restart(server)
+        nemesis.cluster.wait_settled()
+
+
+def pause(nemesis: Nemesis) -> None:
+    """One server or two stop for longer than a lease, and go on as if nothing had happened."""
+    cluster = nemesis.cluster
+    victims = nemesis.pick(nemesis.rng.randint(1, 2))
+    nemesis.say(f"stop {names(victims)}")
+    cluster.pause(*victims)
+    wait_until(lambda: cluster.lists_none(*victims), what="the leases to end")
+    nemesis.last(0, 0.5)
+    nemesis.say("let them go on")
+    cluster.resume()
+
+
+def pause_leader(nemesis: Nemesis) -> None:
+    """The view leader stops for longer than a lease, and a server may be killed meanwhile."""
+    cluster = nemesis.cluster
+    nemesis.say("stop the view leader")
+    cluster.leader.process.send_signal(signal.SIGSTOP)
+    if nemesis.rng.random() < 0.5:
+        victims = nemesis.pick()
+        nemesis.say(f"kill -9 {names(victims)}")
+        cluster.kill(*victims)
+    nemesis.last(cluster.lease_seconds, cluster.lease_seconds + 0.5)
+    nemesis.say("let it go on")
+    cluster.resume()
+
+
+def isolate(nemesis: Nemesis) -> None:
+    """A server and everybody else do not hear one another, until its lease has ended."""
+    cluster = nemesis.cluster
+    [victim] = nemesis.pick()
+    way = nemesis.way()
+    nemesis.say(f"cut {victim.name} off, {way.value}")
+    cluster.links(victim.name, nemesis.others(victim), way)
+    wait_until(lambda: cluster.lists_none(victim), what="its lease to end")
+    nemesis.last(0, 0.5)
+
+
+def isolate_from_servers(nemesis: Nemesis) -> None:
+    """A server reaches the view leader and the clients, but not some or all other servers."""
+    [victim] = nemesis.pick()
+    others = [each.name for each in nemesis.cluster.servers() if each is not victim]
+    cut = nemesis.rng.sample(others, nemesis.rng.randint(1, len(others)))
+    way = nemesis.way()
+    nemesis.say(f"cut {victim.name} from {', '.join(cut)}, {way.value}")
+    nemesis.cluster.links(victim.name, cut, way)
+    nemesis.last(0.5, 2)
+
+
+def isolate_from_leader(nemesis: Nemesis) -> None:
+    """One server or two and the view leader do not hear one another, but clients reach all."""
+    cluster = nemesis.cluster
+    victims = nemesis.pick(nemesis.rng.randint(1, 2))
+    way = nemesis.way()
+    nemesis.say(f"cut {names(victims)} from the view leader, {way.value}")
+    cluster.links(LEADER, [victim.name for victim in victims], way)
+    wait_until(lambda: cluster.lists_none(*victims), what="the leases to end")
+    nemesis.last(0, 1)
+
+
+def one_way(nemesis: Nemesis) -> None:
+    """What a server says is not heard, or it does not hear what is said."""
+    [victim] = nemesis.pick()
+    way = nemesis.way()
+    others = nemesis.others(victim)
+    cut = nemesis.rng.sample(others, nemesis.rng.randint(1, len(others)))
+    speaks = nemesis.rng.random() < 0.5
+    how = f"{victim.name} is not heard by" if speaks else f"{victim.name} does not hear"
+    nemesis.say(f"{how} {', '.join(cut)}, {way.value}")
+    for other in cut:
+        source, target = (victim.name, other) if speaks else (other, victim.name)
+        nemesis.cluster.proxy.set_link(source, target, way)
+    nemesis.last(0.5, nemesis.cluster.lease_seconds + 1)
+
+
+def hold_and_release(nemesis: Nemesis) -> None:
+    """What two parties say to one another comes late, all at once, several times."""
+    for _ in range(4):
+        [victim] = nemesis.pick()
+        other = nemesis.rng.choice(nemesis.others(victim))
+        nemesis.say(f"hold what {victim.name} and {other} say")
+        nemesis.cluster.links(victim.name, [other], Way.HOLD)
+        nemesis.last(0.1, 0.7)
+        nemesis.cluster.proxy.heal()
+
+
+def slow(nemesis: Nemesis) -> None:
+    """Whatever goes from or to one server takes its time."""
+    [victim] = nemesis.pick()
+    delay = nemesis.rng.uniform(0.02, 0.3)
+    nemesis.say(f"delay {victim.name} by {delay:.2f} s")
+    nemesis.cluster.links(victim.name, nemesis.others(victim), Way.OPEN, delay)
+    nemesis.last(0.5, 2)
+
+
+def resets(nemesis: Nemesis) -> None:
+    """Connections are reset, one pair of parties after the other."""
+    for _ in range(10):
+        [victim] = nemesis.pick()
+        other = nemesis.rng.choice(nemesis.others(victim))
+        count = nemesis.cluster.proxy.reset(victim.name, other)
+        nemesis.say(f"reset {count} connections between {victim.name} and {other}")
+        nemesis.last(0, 0.2)
+
+
+def restart_leader(nemesis: Nemesis) -> None:
+    """The view leader is killed and another one started; all servers live."""
+    nemesis.say("kill -9 the view leader")
+    nemesis.cluster.kill_leader()
+    nemesis.last(0, 0.7)
+    nemesis.say("start another")
+    nemesis.cluster.restart_leader()
+
+
+def restart_leader_and_kill(nemesis: Nemesis) -> None:
+    """One server or two die while there is no view leader."""
+    nemesis.say("kill -9 the view leader")
+    nemesis.cluster.kill_leader()
+    victims = nemesis.pick(nemesis.rng.randint(1, 2))
+    nemesis.last(0, 0.3)
+    nemesis.say(f"kill -9 {names(victims)}")
+    nemesis.cluster.kill(*victims)
+    nemesis.last(0, 0.3)
+    nemesis.say("start another view leader")
+    nemesis.cluster.restart_leader()
+
+
+def join_and_kill(nemesis: Nemesis) -> None:
+    """A server is killed while two others are joining."""
+    joiners = nemesis.cluster.add(2)
+    nemesis.say(f"start {names(joiners)}")
+    nemesis.last(0, 0.4)
+    victims = nemesis.pick()
+    nemesis.say(f"kill -9 {names(victims)}")
+    nemesis.cluster.kill(*victims)
+
+
+EPISODES: dict[str, list[Episode]] = {
+    "kills": [kill_one, kill_two, join_and_kill],
+    "rolling": [rolling],
+    "pauses": [pause, pause_leader],
+    "network": [
+        isolate,
+        isolate_from_servers,
+        isolate_from_leader,
+        one_way,
+        hold_and_release,
+        slow,
+        resets,
+    ],
+    "leader": [restart_leader, restart_leader_and_kill],
+}
+
+
+def heal(nemesis: Nemesis, servers: int) -> None:
+    """Ends all faults, and brings the ring back to so many servers."""
+    cluster = nemesis.cluster
+    cluster.proxy.heal()
+    cluster.resume()
+    here = cluster.servers()
+    if len(here) < servers:
+        added = cluster.add(servers - len(here))
+        nemesis.say(f"start {names(added)}")
+    elif len(here) > servers:
+        # They hold copies that others must get before the next one goes.
+        for server in here[: len(here) - servers]:
+            cluster.wait_settled()
+            nemesis.say(f"kill -9 {server.name}, one too many")
+            cluster.kill(server)
