@@ -23,7 +23,15 @@ KEYS = [f"key{number}" for number in range(10)]
 
 @pytest.mark.parametrize(
     ("kind", "episodes"),
-    [("kills", 3), ("rolling", 1), ("pauses", 2), ("network", 3), ("leader", 2), ("cycle", 2)],
+    [
+        ("kills", 3),
+        ("rolling", 1),
+        ("pauses", 2),
+        ("network", 3),
+        ("leader", 2),
+        ("mixed", 2),
+        ("cycle", 2),
+    ],
 )
 def test_a_slice(kind: str, episodes: int) -> None:
     """After each episode nothing is lost, all is linearizable, and everybody is served."""

@@ -1,4 +1,4 @@
-"""The faults. Each is inflicted under load, lasts as long as it says, and is over when it returns.
+"""The faults. Each is inflicted under load and lasts as long as it says; `heal` ends what is left.
 
 Not more than two of three copies are ever gone: the third is what the product promises to need.
 """
@@ -24,6 +24,8 @@ class Nemesis:
         """Does nothing yet."""
         self.cluster = cluster
         self.rng = rng
+        self.kills_max = 2
+        """How many servers may be killed at once."""
         self.done: list[str] = []
         """What was done, in order."""
 
@@ -38,6 +40,10 @@ class Nemesis:
     def last(self, low: float, high: float) -> None:
         """Lets a fault last for a while, while the clients go on."""
         threading.Event().wait(self.rng.uniform(low, high))
+
+    def doomed(self) -> list[Server]:
+        """One server or more, as many as may be killed at once."""
+        return self.pick(self.rng.randint(1, self.kills_max))
 
     def others(self, server: Server) -> list[str]:
         """All parties but this server, the view leader and the clients included."""
@@ -121,6 +127,17 @@ def isolate(nemesis: Nemesis) -> None:
     nemesis.last(0, 0.5)
 
 
+def isolate_but_for_clients(nemesis: Nemesis) -> None:
+    """Clients alone reach a server, which cannot know that others have taken over."""
+    cluster = nemesis.cluster
+    [victim] = nemesis.pick()
+    way = nemesis.way()
+    nemesis.say(f"cut {victim.name} off from all but the clients, {way.value}")
+    cluster.links(victim.name, [name for name in nemesis.others(victim) if name != CLIENTS], way)
+    wait_until(lambda: cluster.lists_none(victim), what="its lease to end")
+    nemesis.last(0.5, 1.5)
+
+
 def isolate_from_servers(nemesis: Nemesis) -> None:
     """A server reaches the view leader and the clients, but not some or all other servers."""
     [victim] = nemesis.pick()
@@ -180,12 +197,13 @@ def slow(nemesis: Nemesis) -> None:
 
 def resets(nemesis: Nemesis) -> None:
     """Connections are reset, one pair of parties after the other."""
+    count = 0
     for _ in range(10):
         [victim] = nemesis.pick()
         other = nemesis.rng.choice(nemesis.others(victim))
-        count = nemesis.cluster.proxy.reset(victim.name, other)
-        nemesis.say(f"reset {count} connections between {victim.name} and {other}")
+        count += nemesis.cluster.proxy.reset(victim.name, other)
         nemesis.last(0, 0.2)
+    nemesis.say(f"reset {count} connections of 10 pairs")
 
 
 def restart_leader(nemesis: Nemesis) -> None:
@@ -201,7 +219,7 @@ def restart_leader_and_kill(nemesis: Nemesis) -> None:
     """One server or two die while there is no view leader."""
     nemesis.say("kill -9 the view leader")
     nemesis.cluster.kill_leader()
-    victims = nemesis.pick(nemesis.rng.randint(1, 2))
+    victims = nemesis.doomed()
     nemesis.last(0, 0.3)
     nemesis.say(f"kill -9 {names(victims)}")
     nemesis.cluster.kill(*victims)
@@ -220,12 +238,45 @@ def join_and_kill(nemesis: Nemesis) -> None:
     nemesis.cluster.kill(*victims)
 
 
+def cut_something(nemesis: Nemesis) -> None:
+    """Begins a fault of the network around one server, and does not wait."""
+    [victim] = nemesis.pick()
+    others = nemesis.others(victim)
+    cut = nemesis.rng.sample(others, nemesis.rng.randint(1, len(others)))
+    way = nemesis.rng.choice(list(Way))
+    delay = nemesis.rng.uniform(0.02, 0.3) if way is Way.OPEN else 0.0
+    how = f"delay by {delay:.2f} s" if way is Way.OPEN else way.value
+    both = nemesis.rng.random() < 0.5
+    nemesis.say(f"{how} what {victim.name} says to {', '.join(cut)}{', and back' * both}")
+    for other in cut:
+        nemesis.cluster.proxy.set_link(victim.name, other, way, delay)
+        if both:
+            nemesis.cluster.proxy.set_link(other, victim.name, way, delay)
+
+
+def two_at_once(nemesis: Nemesis) -> None:
+    """Something else goes wrong while the network is broken around a server.
+
+    That server may hold the third copy, and may have been given up: only one more may die.
+    """
+    nemesis.kills_max = 1
+    cut_something(nemesis)
+    nemesis.last(0, 1)
+    other = nemesis.rng.choice(
+        [join_and_kill, pause, pause_leader, resets, restart_leader, restart_leader_and_kill]
+    )
+    other(nemesis)
+    nemesis.last(0, 1)
+    nemesis.kills_max = 2
+
+
 EPISODES: dict[str, list[Episode]] = {
     "kills": [kill_one, kill_two, join_and_kill],
     "rolling": [rolling],
     "pauses": [pause, pause_leader],
     "network": [
         isolate,
+        isolate_but_for_clients,
         isolate_from_servers,
         isolate_from_leader,
         one_way,
@@ -234,6 +285,7 @@ EPISODES: dict[str, list[Episode]] = {
         resets,
     ],
     "leader": [restart_leader, restart_leader_and_kill],
+    "mixed": [two_at_once],
 }
 
 

@@ -46,7 +46,8 @@ class Summary:
 
     def check_coverage(self) -> None:
         """Fails if a fault was inflicted on nobody."""
-        cuts = self.episodes["isolate"] + self.episodes["isolate_from_leader"]
+        names = ("isolate", "isolate_but_for_clients", "isolate_from_leader")
+        cuts = sum(self.episodes[name] for name in names)
         assert self.proxy["held"] + self.proxy["dropped"] >= cuts, self
         assert self.proxy["delayed"] >= self.episodes["slow"], self
         assert self.proxy["reset"] >= self.episodes["resets"], self
