@@ -181,20 +181,33 @@ class Cluster:
             raise AssertionError(f"{error}; alive: {alive}; view: {self.view()}") from None
 
     def misplaced(self, values: dict[str, str | None]) -> dict[str, Any]:
-        """What is wrong: for each server that does not hold exactly its keys, what it holds.
+        """What is wrong: of each server the keys that it holds and should not, or the reverse.
 
         `values` are all keys that were ever used, with what each must be as JSON; `None` for
-        nothing.
+        nothing. For each key stand what the server holds, and what it should.
         """
         there = {key: value for key, value in values.items() if value is not None}
         expected = placement.expected_keys(self.view()["result"], there)
-        wrong = {}
+        wrong: dict[str, Any] = {}
         for server in self.servers():
-            keys = expected.get(server.gate.address, set())
             held = self.holds(server)
-            if held != {key: there[key] for key in keys}:
-                wrong[server.name] = {"holds": held, "should hold": sorted(keys)}
+            if held is None:
+                wrong[server.name] = "does not answer"
+                continue
+            should = {key: there[key] for key in expected.get(server.gate.address, set())}
+            differ = {
+                key for key in held.keys() | should.keys() if held.get(key) != should.get(key)
+            }
+            if differ:
+                wrong[server.name] = {key: [held.get(key), should.get(key)] for key in differ}
         return wrong
+
+    def stats(self) -> dict[str, Any]:
+        """What view leader and servers say of themselves, for somebody who looks for a fault."""
+        said: dict[str, Any] = {LEADER: self.view()}
+        for server in self.servers():
+            said[server.name] = ask(server.program.port, {"cmd": "dht_stats", "dht": 1})
+        return said
 
     def holds(self, server: Server) -> dict[str, str] | None:
         """Keys and values of one server, past the proxy; `None` if it does not answer."""

@@ -105,14 +105,31 @@ class Locks:
             assert client.lock_release("rebalancing", "verdict")
 
 
+def settle_copies(cluster: Cluster, load: Workload) -> dict[str, str | None]:
+    """Waits until all keys are on exactly their servers with one value; returns the values.
+
+    The clients are held, but a write that one of them was not told of may still happen.
+    """
+    wrong: dict[str, Any] = {}
+
+    def settled() -> dict[str, str | None]:
+        wrong.clear()
+        final = load.final()
+        wrong.update(cluster.misplaced(final))
+        return {} if wrong else final
+
+    try:
+        return wait_until(settled, what="equal copies")
+    except AssertionError as error:
+        raise AssertionError(f"{error}; {json.dumps(wrong)}; {cluster.stats()}") from None
+
+
 def check(cluster: Cluster, load: Workload, locks: Locks) -> None:
     """Fails unless all is well. The faults have ended; the clients go on before and after."""
     cluster.wait_settled()
     load.served(SERVED_ROUNDS)
     load.hold()
-    final = load.final()
-    # A write that its client was not told of may still be on its way to a replica.
-    wait_until(lambda: not cluster.misplaced(final), what=f"{final} on exactly its servers")
+    final = settle_copies(cluster, load)
     lines = load.history.lines()
     gone = lost(lines, final)
     assert not gone, f"acknowledged writes are lost: {gone}"
