@@ -31,6 +31,7 @@ KEYS = [f"key{number}" for number in range(10)]
         ("leader", 2),
         ("mixed", 2),
         ("cycle", 2),
+        ("leave", 2),
     ],
 )
 def test_a_slice(kind: str, episodes: int) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import signal
+import sys
 from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
@@ -44,8 +45,19 @@ def identity(server: Server) -> str | None:
 class Cluster:
     """One view leader, servers, and the proxy."""
 
-    def __init__(self, servers: int, lease_seconds: float = 1.5, heartbeat: float = 0.3) -> None:
-        """Starts everything and waits until the ring is settled."""
+    def __init__(
+        self,
+        servers: int,
+        lease_seconds: float = 1.5,
+        heartbeat: float = 0.3,
+        *,
+        can_leave: bool = False,
+    ) -> None:
+        """Starts everything and waits until the ring is settled.
+
+        Servers that can leave are processes that do so when they are asked.
+        """
+        self.can_leave = can_leave
         self.proxy = Proxy()
         self.lease_seconds = lease_seconds
         self.leader_restarts = 0
@@ -105,6 +117,15 @@ class Cluster:
         for server in servers:
             server.program.kill()
             server.stopped = False
+            self.proxy.close_gate(server.gate)
+
+    def leave(self, *servers: Server) -> None:
+        """Asks servers to leave, all at once, and waits until they have."""
+        for server in servers:
+            server.program.process.send_signal(signal.SIGTERM)
+        for server in servers:
+            status = server.program.wait(SETTLE_SECONDS)
+            assert status == 0, (server.name, status, server.program.errors)
             self.proxy.close_gate(server.gate)
 
     def restart(self, server: Server) -> None:
@@ -226,6 +247,8 @@ class Cluster:
 
     def _start_server(self, name: str, gate: Gate) -> Program:
         reach = ("--advertise", gate.address, "--viewleader", self.leader_gates[name].address)
+        if self.can_leave:
+            return self._start([sys.executable, "-m", "chaos.member", *self._heartbeat, *reach])
         return self._start(script("server.py", *self._options, *self._heartbeat, *reach))
 
     def _start_leader(self) -> Program:

@@ -26,6 +26,8 @@ class Nemesis:
         self.rng = rng
         self.kills_max = 2
         """How many servers may be killed at once."""
+        self.marked: Server | None = None
+        """A server that something is wrong with already: it is often picked again."""
         self.done: list[str] = []
         """What was done, in order."""
 
@@ -35,7 +37,12 @@ class Nemesis:
 
     def pick(self, count: int = 1) -> list[Server]:
         """Some of the running servers."""
-        return self.rng.sample(self.cluster.servers(), count)
+        servers = self.cluster.servers()
+        picked = self.rng.sample(servers, count)
+        again = self.rng.random() < 0.5
+        if self.marked in servers and self.marked not in picked and again:
+            picked[0] = self.marked
+        return picked
 
     def last(self, low: float, high: float) -> None:
         """Lets a fault last for a while, while the clients go on."""
@@ -241,6 +248,7 @@ def join_and_kill(nemesis: Nemesis) -> None:
 def cut_something(nemesis: Nemesis) -> None:
     """Begins a fault of the network around one server, and does not wait."""
     [victim] = nemesis.pick()
+    nemesis.marked = victim
     others = nemesis.others(victim)
     cut = nemesis.rng.sample(others, nemesis.rng.randint(1, len(others)))
     way = nemesis.rng.choice(list(Way))
@@ -267,7 +275,7 @@ def two_at_once(nemesis: Nemesis) -> None:
     )
     other(nemesis)
     nemesis.last(0, 1)
-    nemesis.kills_max = 2
+    nemesis.kills_max, nemesis.marked = 2, None
 
 
 EPISODES: dict[str, list[Episode]] = {

@@ -14,12 +14,13 @@ from pathlib import Path
 
 from chaos import verdict
 from chaos.cluster import Cluster
-from chaos.cycle import cycle
+from chaos.cycle import cycle, planned_cycle
 from chaos.nemesis import EPISODES, Episode, Nemesis, heal
 from chaos.workload import Workload
 
 SERVERS = 5
-KINDS = [*EPISODES, "cycle"]
+KINDS = [*EPISODES, "cycle", "leave"]
+CYCLES: dict[str, list[Episode]] = {"cycle": [cycle], "leave": [planned_cycle]}
 
 
 @dataclass
@@ -68,10 +69,10 @@ def run(
     """
     rng = random.Random(f"{kind} {seed}")
     summary = Summary(kind, seed)
-    clients = 40 if kind == "cycle" else 8
-    keys = [f"key{number}" for number in range(10)]
+    clients, key_count = (40, 10) if kind in CYCLES else (8, 60)
+    keys = [f"key{number}" for number in range(key_count)]
     began = time.monotonic()
-    cluster = Cluster(SERVERS)
+    cluster = Cluster(SERVERS, can_leave=kind == "leave")
     nemesis = Nemesis(cluster, rng)
     think = clients / 400
     load = Workload(cluster.viewleader, keys, clients, seed=str(seed), think_seconds=think)
@@ -86,6 +87,8 @@ def run(
                 nemesis.done = []
                 summary.episodes[episode.__name__] += 1
                 episode(nemesis)
+                if kind == "leave":
+                    assert not load.failures, f"clients noticed: {load.failures}"
                 heal(nemesis, SERVERS)
                 verdict.check(cluster, load, locks)
                 tell(f"{time.monotonic() - began:6.1f} s  {'; '.join(nemesis.done)}")
@@ -101,7 +104,7 @@ def run(
 
 def episodes(kind: str, rng: random.Random) -> Iterator[Episode]:
     """Episodes without end: each of the kind once in a random order, and again."""
-    choices = [cycle] if kind == "cycle" else list(EPISODES[kind])
+    choices = list((EPISODES | CYCLES)[kind])
     while True:
         rng.shuffle(choices)
         yield from choices
