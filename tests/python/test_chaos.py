@@ -5,17 +5,21 @@
 
 from __future__ import annotations
 
+import json
 import os
+import tempfile
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
 import placement
 from chaos import verdict
 from chaos.cluster import Cluster
+from chaos.nemesis import EPISODES, Nemesis
 from chaos.run import run
 from chaos.workload import Workload
-from dht.testing import NotLinearizable
+from dht.testing import NotLinearizable, check_linearizable
 
 SEED = int(os.environ.get("CHAOS_SEED", "1"))
 KEYS = [f"key{number}" for number in range(10)]
@@ -74,3 +78,68 @@ def test_a_real_loss_is_noticed(cluster: Cluster, load: Workload) -> None:
     assert verdict.lost(lines, load.final())[key]
     with pytest.raises(NotLinearizable, match="get read nothing"):
         load.history.check()
+
+
+def test_a_failure_says_how_to_repeat_it(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    """The seed, the episode, what is wrong, and a folder with the history and all output."""
+
+    def spoilt(nemesis: Nemesis) -> None:
+        nemesis.say("spoil it")
+        raise AssertionError("it is spoilt")
+
+    monkeypatch.setitem(EPISODES, "kills", [spoilt])
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    with pytest.raises(AssertionError, match="it is spoilt"):
+        run("kills", 77, once=1)
+    said = capsys.readouterr().err
+    assert "kills, seed 77, episode 1: it is spoilt\n" in said
+    assert "done in this episode: spoil it\n" in said
+    assert "again: make sim-real KIND=kills SEED=77\n" in said
+    [folder] = tmp_path.iterdir()
+    assert f"history and output: {folder}\n" in said
+    assert (folder / "story.txt").read_text(encoding="utf-8") in said
+    assert "Rebalancing complete" in (folder / "leader.txt").read_text(encoding="utf-8")
+    assert (folder / "s5.txt").exists()
+    assert check_linearizable((folder / "history.jsonl").read_text(encoding="utf-8")) > 20
+
+
+def history(*events: tuple[int, str, str | None]) -> list[str]:
+    """Puts of one key: process, how the event is called, and the value."""
+    return [
+        json.dumps({"process": who, "type": kind, "f": "put", "key": "k", "value": value})
+        for who, kind, value in events
+    ]
+
+
+A, B = [(0, "invoke", "a"), (0, "ok", "a")], [(1, "invoke", "b"), (1, "ok", "b")]
+B_UNKNOWN = [B[0], (1, "info", "b")]
+
+
+@pytest.mark.parametrize(
+    ("events", "final", "lost"),
+    [
+        ([*A, *B], "b", []),
+        ([*A, *B], "a", ["b"]),
+        ([*A, *B], None, ["a", "b"]),
+        ([*A, (1, "invoke", "b"), (1, "fail", "b")], "a", []),
+        ([*A, *B_UNKNOWN], "a", []),
+        ([*A, *B_UNKNOWN], "b", []),
+        ([*A, B[0]], "b", []),
+        ([A[0], B[0], A[1], B[1]], "a", []),
+        ([A[0], B[0], A[1], B[1]], None, ["a", "b"]),
+    ],
+)
+def test_what_counts_as_lost(
+    events: list[tuple[int, str, str | None]], final: str | None, lost: list[str]
+) -> None:
+    """Only what was acknowledged, and begun after the value at the end was."""
+    gone = verdict.lost(history(*events), {"k": final})
+    assert gone.get("k", []) == lost
+
+
+def test_a_value_from_nowhere() -> None:
+    """Nobody wrote it."""
+    with pytest.raises(AssertionError, match="k has z, which nobody wrote"):
+        verdict.lost(history(*A), {"k": "z"})
