@@ -28,7 +28,7 @@ KEYS = [f"key{number}" for number in range(10)]
 @pytest.mark.parametrize(
     ("kind", "episodes"),
     [
-        ("kills", 3),
+        ("kills", 4),
         ("rolling", 1),
         ("pauses", 2),
         ("network", 3),

@@ -278,8 +278,23 @@ def two_at_once(nemesis: Nemesis) -> None:
     nemesis.kills_max, nemesis.marked = 2, None
 
 
+def kill_half_heard(nemesis: Nemesis) -> None:
+    """A server is killed while not all others hear it: its last writes are on some of them only."""
+    cluster = nemesis.cluster
+    [victim] = nemesis.pick()
+    others = [each.name for each in cluster.servers() if each is not victim]
+    deaf = nemesis.rng.sample(others, nemesis.rng.randint(1, 2))
+    nemesis.say(f"{', '.join(deaf)} do not hear {victim.name}; kill -9 {victim.name}")
+    for name in deaf:
+        cluster.proxy.set_link(victim.name, name, Way.DROP)
+    nemesis.last(0.1, 0.6)
+    cluster.kill(victim)
+    cluster.proxy.heal()
+    wait_until(lambda: cluster.lists_none(victim), what="the dead to leave the view")
+
+
 EPISODES: dict[str, list[Episode]] = {
-    "kills": [kill_one, kill_two, join_and_kill],
+    "kills": [kill_one, kill_two, kill_half_heard, join_and_kill],
     "rolling": [rolling],
     "pauses": [pause, pause_leader],
     "network": [
