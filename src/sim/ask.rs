@@ -62,12 +62,8 @@ impl Cluster {
         let process = self.process(name);
         let to = ReplyTo(self.network.fresh());
         let message = json.as_bytes().to_vec();
-        let node = &mut self.nodes[process.node];
-        let now = node.clock.at(self.now);
-        let mut outputs = Vec::new();
-        let program = node.program.as_mut().expect("a process that runs has a program");
         let input = Input::Frame { to, origin: Origin::default(), message };
-        program.machine().handle(now, input, &mut outputs);
+        let mut outputs = self.handle(process, input);
         let mut found = None;
         outputs.retain(|output| match output {
             Output::Reply { to: answered, message, .. } if *answered == to => {

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use super::faults::Faults;
+use super::invariants::{Broken, Expected, Heard, Invariants};
 use super::network::{Caller, Flight, FlightId, LinkId, Network};
 use super::node::{Node, ProcessId, Program, ip_of};
 use super::queue::{Event, Queue};
@@ -13,6 +14,9 @@ use crate::core::wire::frame::PEER_MARK;
 
 /// How many lines [`Cluster::trace`] keeps unless told otherwise.
 const TRACE_LINES_MAX: usize = 2_000;
+
+/// How many lines are shown of it when a rule is broken.
+const TAIL_LINES: usize = 60;
 
 /// How often a machine may ask to be woken at one point in time before that counts as a loop.
 const WAKES_AT_ONCE_MAX: u32 = 1_000;
@@ -36,6 +40,9 @@ pub struct Cluster {
     pub(super) leader_addr: String,
     /// Counts outcomes of clients and answers to those outside.
     pub(super) ended: u64,
+    pub(super) invariants: Invariants,
+    /// Whether a rule that is broken ends the run and is told, and does not panic.
+    judged_later: bool,
 }
 
 impl Cluster {
@@ -52,6 +59,8 @@ impl Cluster {
             trace: Trace::new(TRACE_LINES_MAX),
             leader_addr: "10.0.0.1:39000".to_string(),
             ended: 0,
+            invariants: Invariants::new(Expected { crowd: usize::MAX, losses: true }),
+            judged_later: false,
         }
     }
 
@@ -75,6 +84,19 @@ impl Cluster {
         self.trace.lines_max = lines_max;
     }
 
+    /// From now on a rule that is broken stops time, and [`Cluster::broken`] tells of it; without
+    /// this it panics.
+    pub fn judge_later(&mut self, expected: Expected) {
+        self.judged_later = true;
+        self.invariants = Invariants::new(expected);
+    }
+
+    /// The first rule that was broken. Every step of every machine is judged, see
+    /// `src/sim/invariants`.
+    pub fn broken(&self) -> Option<&Broken> {
+        self.invariants.broken()
+    }
+
     /// How many operations of clients, and requests from outside, have ended.
     pub fn ended(&self) -> u64 {
         self.ended
@@ -95,6 +117,9 @@ impl Cluster {
     pub fn run_until(&mut self, done: impl Fn(&Cluster) -> bool, within_ms: Millis) -> bool {
         let end = self.now + within_ms;
         while !done(self) {
+            if self.broken().is_some() {
+                return false;
+            }
             let Some((at, event)) = self.queue.pop(end) else {
                 self.now = end;
                 return false;
@@ -286,10 +311,25 @@ impl Cluster {
             return node.backlog.push_back(input);
         }
         self.trace.add(self.now, || format!("{} < {}", node.name, shown_input(&input)));
+        let outputs = self.handle(process, input);
+        self.perform(process, outputs);
+    }
+
+    /// Has a process take a step, which is judged.
+    pub(super) fn handle(&mut self, process: ProcessId, input: Input) -> Vec<Output> {
         let mut outputs = Vec::new();
+        let heard = Heard::of(&input);
+        let node = &mut self.nodes[process.node];
         let program = node.program.as_mut().expect("a running node has a program");
         program.machine().handle(node.clock.at(self.now), input, &mut outputs);
-        self.perform(process, outputs);
+        self.invariants.look(self.now, process, &node.name, program, heard, &outputs);
+        if let Some(broken) = self.invariants.broken().filter(|_| !self.judged_later) {
+            let trace = self.trace.text();
+            let lines: Vec<&str> = trace.lines().collect();
+            let tail = lines[lines.len().saturating_sub(TAIL_LINES)..].join("\n");
+            panic!("{tail}\n{broken}, at {} ms", broken.at);
+        }
+        outputs
     }
 
     /// Does what a process asked for.

@@ -17,7 +17,7 @@ impl Cluster {
     /// Starts the view leader, where every machine looks for it.
     pub fn spawn_leader(&mut self, name: &str, config: LeaderConfig) {
         let addr = self.leader_addr.clone();
-        self.spawn(name, &addr, Box::new(Leader::new(config)));
+        self.listen(name, &addr, Program::Leader(Box::new(Leader::new(config))));
     }
 
     /// Starts a server. A new name gets a host of its own, a name that ran before its old host; the
@@ -27,7 +27,7 @@ impl Cluster {
             config.port = SERVER_PORT;
         }
         let addr = format!("{}:{}", self.host_for(name), config.port);
-        self.spawn(name, &addr, Box::new(Server::new(config)));
+        self.listen(name, &addr, Program::Server(Box::new(Server::new(config))));
         addr
     }
 
@@ -42,9 +42,13 @@ impl Cluster {
     /// Starts any machine, listening at `addr` (`ip:port`), which must be free. A name whose process
     /// has died may be used again, at the old address or another.
     pub fn spawn(&mut self, name: &str, addr: &str, machine: Box<dyn Machine>) {
+        self.listen(name, addr, Program::Machine(machine));
+    }
+
+    fn listen(&mut self, name: &str, addr: &str, program: Program) {
         let free = !self.network.listening.contains_key(addr);
         assert!(free, "{addr} is taken");
-        let process = self.start(name, addr, Program::Machine(machine));
+        let process = self.start(name, addr, program);
         self.network.listening.insert(addr.to_string(), process);
         self.deliver(process, Input::Start);
     }
@@ -75,6 +79,7 @@ impl Cluster {
         node.paused = false;
         node.wake_at = None;
         node.backlog.clear();
+        self.invariants.died(process);
         self.network.listening.retain(|_, listener| *listener != process);
         for flight in self.network.forget_asked_of(process) {
             self.answer_flight(flight, Err(closed()));

@@ -5,7 +5,9 @@ use std::fmt;
 
 use super::clock::Clock;
 use crate::core::client::{Client, OpError, OpId, Outcome};
+use crate::core::leader::Leader;
 use crate::core::machine::{Input, Machine, Millis, Note};
+use crate::core::server::Server;
 
 /// One run of a node's program. A node that was killed and started again is another process.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -18,7 +20,11 @@ pub(super) struct ProcessId {
 
 /// What runs on a node.
 pub(super) enum Program {
-    /// A machine that is left to itself.
+    /// The view leader.
+    Leader(Box<Leader>),
+    /// A server.
+    Server(Box<Server>),
+    /// Any other machine: a test's own.
     Machine(Box<dyn Machine>),
     /// A client, which is given operations and has outcomes.
     Client(Box<Client>),
@@ -27,6 +33,8 @@ pub(super) enum Program {
 impl Program {
     pub(super) fn machine(&mut self) -> &mut dyn Machine {
         match self {
+            Program::Leader(leader) => leader.as_mut(),
+            Program::Server(server) => server.as_mut(),
             Program::Machine(machine) => machine.as_mut(),
             Program::Client(client) => client.as_mut(),
         }
@@ -34,6 +42,8 @@ impl Program {
 
     pub(super) fn deadline(&self) -> Option<Millis> {
         match self {
+            Program::Leader(leader) => leader.deadline(),
+            Program::Server(server) => server.deadline(),
             Program::Machine(machine) => machine.deadline(),
             Program::Client(client) => client.deadline(),
         }
@@ -43,6 +53,8 @@ impl Program {
 impl fmt::Debug for Program {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
+            Program::Leader(_) => "Leader",
+            Program::Server(_) => "Server",
             Program::Machine(_) => "Machine",
             Program::Client(_) => "Client",
         })

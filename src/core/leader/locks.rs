@@ -8,10 +8,10 @@ use crate::core::wire::json::Json;
 const REBALANCING: &str = "\"rebalancing\"";
 
 /// How many locks may be held at once. Who asks for one more is told to try again.
-const LOCKS_MAX: usize = 100_000;
+pub(super) const LOCKS_MAX: usize = 100_000;
 
 /// How many may queue for one lock. Who comes later has no place, and is told to try again.
-const WAITERS_MAX: usize = 10_000;
+pub(super) const WAITERS_MAX: usize = 10_000;
 
 /// All locks that somebody holds. A lock is its queue; the first in it is the holder.
 #[derive(Debug, Default)]
@@ -32,6 +32,11 @@ impl Locks {
             queue.push_back(requestor.clone());
         }
         may_be_granted && queue.front() == Some(requestor)
+    }
+
+    /// How many locks are held, and the length of the longest queue.
+    pub(super) fn len(&self) -> (usize, usize) {
+        (self.queues.len(), self.queues.values().map(VecDeque::len).max().unwrap_or(0))
     }
 
     /// Leaves a lock's queue, and so releases it where `requestor` held it; false where it did not

@@ -5,6 +5,7 @@
 //! [`Leader::handle`] → `answer` → `heartbeat`, `report`, … → `replan` where the view changed →
 //! `pump`, which tells the servers.
 
+pub mod audit;
 mod heartbeat;
 mod leave;
 mod locks;

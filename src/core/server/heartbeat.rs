@@ -16,7 +16,7 @@ const HEARTBEAT_TIMEOUT_MS: Millis = 5_000;
 const HEARTBEAT_RETRY_MS: Millis = 200;
 
 /// How many earlier identities are told; older ones have no range that waits for them.
-const IDENTITIES_TOLD_MAX: usize = 16;
+pub(super) const IDENTITIES_TOLD_MAX: usize = 16;
 
 impl Server {
     /// Renews the lease.

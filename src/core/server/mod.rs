@@ -5,6 +5,7 @@
 //! the leader says; `sync` and `reconcile` move slots.
 
 mod adopt;
+pub mod audit;
 mod commands;
 mod heartbeat;
 mod holds;

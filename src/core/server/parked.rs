@@ -14,7 +14,7 @@ use crate::core::wire::text::Text;
 const PARKED_MS: Millis = 1_000;
 
 /// How many requests wait so at most.
-const PARKED_MAX: usize = 10_000;
+pub(super) const PARKED_MAX: usize = 10_000;
 
 /// A request that waits.
 #[derive(Debug, Clone)]

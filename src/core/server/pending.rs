@@ -97,6 +97,12 @@ impl Writes {
         self.pending.len()
     }
 
+    /// The bytes of the largest write that is not acknowledged.
+    pub(super) fn largest(&self) -> usize {
+        let waiting = self.waiting.values().filter_map(|number| self.pending.get(number));
+        waiting.map(PendingWrite::bytes).max().unwrap_or(0)
+    }
+
     /// Whether a joiner lacks a write to `start..end` that was acknowledged to a client.
     pub(super) fn trails(&self, start: Slot, end: Slot, id: &NodeId) -> bool {
         let mut within = self.pending.values().filter(|w| (start..end).contains(&w.slot));

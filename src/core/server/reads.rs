@@ -12,7 +12,7 @@ use crate::core::wire::peer::Body;
 use crate::core::wire::text::Text;
 
 /// How many reads of one range may wait for the next confirmation; more are refused.
-const READS_WAITING_MAX: usize = 100_000;
+pub(super) const READS_WAITING_MAX: usize = 100_000;
 
 /// The field `dht` of `dht_read`.
 #[derive(Debug, Clone, Default, Deserialize)]

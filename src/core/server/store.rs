@@ -21,6 +21,8 @@ pub(super) struct Store {
     slots: Vec<Option<Box<SlotData>>>,
     keys: usize,
     bytes: usize,
+    /// How often cells were taken or deleted.
+    changes: u64,
 }
 
 /// One slot's content.
@@ -39,7 +41,7 @@ struct SlotData {
 
 impl Store {
     pub(super) fn new() -> Self {
-        Store { slots: (0..SLOT_COUNT).map(|_| None).collect(), keys: 0, bytes: 0 }
+        Store { slots: (0..SLOT_COUNT).map(|_| None).collect(), keys: 0, bytes: 0, changes: 0 }
     }
 
     /// Holds a value unless a newer one is held; true where it was taken.
@@ -60,6 +62,7 @@ impl Store {
         }
         data.fingerprint ^= fingerprint(key, cell.version);
         self.bytes += size;
+        self.changes += 1;
         true
     }
 
@@ -89,6 +92,25 @@ impl Store {
     pub(super) fn recalls(&self, slot: Slot, id: RequestId) -> bool {
         let data = self.slot(slot);
         data.is_some_and(|data| data.recent.iter().any(|known| known.id == id))
+    }
+
+    /// The version under which a request was executed, where that is remembered.
+    pub(super) fn version_of(&self, slot: Slot, id: RequestId) -> Option<Version> {
+        let found = self.slot(slot)?.recent.iter().find(|(known, _)| *known == id);
+        found.map(|(_, version)| *version)
+    }
+
+    /// Grows with every cell that is taken and every slot that is deleted.
+    pub(super) fn changes(&self) -> u64 {
+        self.changes
+    }
+
+    /// All cells, slot by slot.
+    pub(super) fn all_cells(&self) -> impl Iterator<Item = (Slot, &Text, &Cell)> {
+        let filled = (0..SLOT_COUNT)
+            .zip(&self.slots)
+            .filter_map(|(slot, data)| Some((slot, data.as_deref()?)));
+        filled.flat_map(|(slot, data)| data.cells.iter().map(move |(key, cell)| (slot, key, cell)))
     }
 
     /// The highest version of a request that may have been executed and is not remembered.
@@ -165,6 +187,7 @@ impl Store {
             let Some(data) = self.slots[usize::from(slot)].take() else {
                 continue;
             };
+            self.changes += 1;
             self.keys -= data.cells.len();
             let sizes = data
                 .cells

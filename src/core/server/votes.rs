@@ -10,7 +10,7 @@ use crate::core::wire::peer::RequestId;
 use crate::core::wire::text::Text;
 
 /// How many reservations a server keeps; a vote beyond that is "no".
-const VOTES_MAX: usize = 100_000;
+pub(super) const VOTES_MAX: usize = 100_000;
 
 /// How many ended transactions of one key are remembered until their deadline.
 const PAST_MAX: usize = 16;
@@ -162,6 +162,11 @@ impl Votes {
     /// Whether nothing is remembered.
     pub(super) fn is_empty(&self) -> bool {
         self.votes.is_empty()
+    }
+
+    /// How many names are reserved, or were.
+    pub(super) fn len(&self) -> usize {
+        self.votes.len()
     }
 
     fn tidy(&mut self, key: &Text) {

@@ -14,17 +14,17 @@ use crate::core::wire::peer::{Body, Cell, Executed, RequestId, Version};
 use crate::core::wire::text::Text;
 
 /// How many writes may wait for replicas at once; more are refused, and did not happen.
-const WRITES_PENDING_MAX: usize = 100_000;
+pub(super) const WRITES_PENDING_MAX: usize = 100_000;
 
 /// How many bytes such writes may have; a write is taken while there are fewer.
-const WRITES_PENDING_BYTES_MAX: usize = 16 * 1024 * 1024;
+pub(super) const WRITES_PENDING_BYTES_MAX: usize = 16 * 1024 * 1024;
 
 /// How many bytes of writes are sent again at once.
 const RESEND_BYTES_MAX: usize = 16 * 1024 * 1024;
 
 /// How many acknowledged writes may be on their way to joiners. Beyond that their slots are given
 /// to the joiners once more, as a whole.
-const WRITES_TRAILING_MAX: usize = 10_000;
+pub(super) const WRITES_TRAILING_MAX: usize = 10_000;
 
 /// The field `dht` of `dht_write`.
 #[derive(Debug, Clone, Default, Deserialize)]

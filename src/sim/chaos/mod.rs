@@ -6,12 +6,11 @@
 //! served. What the clients were told must be linearizable for each key.
 //!
 //! `faults` says what happens to the ring, `plan` when, `workload` and `original` what clients do,
-//! `invariants` what must hold all the time, and `converge` what must hold at the end.
+//! and `converge` what must hold at the end. What must hold all the time stands in `sim/invariants`.
 
 mod converge;
 mod faults;
 mod inflict;
-mod invariants;
 mod original;
 mod plan;
 mod truth;
@@ -96,6 +95,10 @@ impl fmt::Display for Violation {
 pub fn run(seed: u64, options: &Options) -> Result<Stats, Box<Violation>> {
     let mut world = World::new(seed, options);
     let result = catch_unwind(AssertUnwindSafe(|| both_halves(&mut world, options)));
+    let broken = world.cluster.broken().map(ToString::to_string);
+    if let Some(rule) = broken {
+        return Err(violation(&world, seed, rule));
+    }
     let rule = match result {
         Ok(Ok(())) => return Ok(world.stats()),
         Ok(Err(rule)) => rule,
@@ -105,13 +108,17 @@ pub fn run(seed: u64, options: &Options) -> Result<Stats, Box<Violation>> {
             format!("a machine panics: {}", text.unwrap_or("without a word"))
         }
     };
-    Err(Box::new(Violation {
+    Err(violation(&world, seed, rule))
+}
+
+fn violation(world: &World, seed: u64, rule: String) -> Box<Violation> {
+    Box::new(Violation {
         seed,
         rule,
         at: world.cluster.now(),
         trace: world.cluster.trace(),
         history: world.history.to_json_lines(),
-    }))
+    })
 }
 
 fn both_halves(world: &mut World, options: &Options) -> Result<(), String> {

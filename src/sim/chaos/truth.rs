@@ -10,7 +10,6 @@ use crate::core::wire::json::Object;
 /// What the view leader has decided.
 #[derive(Debug, Clone, Default)]
 pub(super) struct View {
-    pub(super) epoch: u64,
     /// Address and position of each member.
     pub(super) members: Vec<(String, u16)>,
     pub(super) assignment: ViewExtension,
@@ -24,11 +23,7 @@ impl World {
         }
         let reply = self.cluster.peek(LEADER, r#"{"cmd": "query_servers", "dht": 1}"#)?;
         let reply = Object::parse(reply.as_bytes()).ok()?;
-        Some(View {
-            epoch: reply.number("epoch")?,
-            members: reply.decode("result")?,
-            assignment: reply.decode("dht")?,
-        })
+        Some(View { members: reply.decode("result")?, assignment: reply.decode("dht")? })
     }
 
     /// A server's identity.

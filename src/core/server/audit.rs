@@ -1,0 +1,238 @@
+//! Plain facts of a server, to be looked at from outside: by the simulator's invariants after each
+//! step, and by whoever shows a server's state. Nothing here changes anything.
+
+use std::collections::BTreeSet;
+
+use super::Server;
+use super::holds::{Hold, Role};
+use crate::core::assignment::{Entry, NodeId, Revision};
+use crate::core::hash::Slot;
+use crate::core::machine::ReplyTo;
+use crate::core::wire::peer::{Cell, RequestId, Version};
+use crate::core::wire::text::Text;
+
+/// What a server shows of itself. Borrowed: nothing is copied before it is asked for.
+#[derive(Debug, Clone, Copy)]
+pub struct ServerAudit<'a> {
+    server: &'a Server,
+}
+
+/// What a server is in a range.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Part {
+    /// Leads the range, and does not serve yet: it still reconciles.
+    Reconciling,
+    /// Orders writes and answers reads.
+    Serving,
+    /// Holds a copy that counts.
+    Replica,
+    /// Gets the data.
+    Joiner,
+    /// Has left, and keeps the data until it may delete them.
+    Left,
+}
+
+impl Part {
+    /// Whether the server's copy counts.
+    pub fn is_active(self) -> bool {
+        matches!(self, Part::Reconciling | Part::Serving | Part::Replica)
+    }
+}
+
+/// A range that a server knows its part in.
+#[derive(Debug, Clone, Copy)]
+pub struct HoldAudit<'a> {
+    hold: &'a Hold,
+}
+
+/// A confirmation that is under way.
+#[derive(Debug, Clone, Copy)]
+pub struct RoundAudit<'a> {
+    /// Its number; a server's numbers only grow.
+    pub number: u64,
+    /// Who has not confirmed yet.
+    pub waiting: &'a BTreeSet<NodeId>,
+}
+
+/// A write that is under way at its primary.
+#[derive(Debug, Clone, Copy)]
+pub struct WriteAudit<'a> {
+    /// Where.
+    pub slot: Slot,
+    /// The client's name for it.
+    pub id: RequestId,
+    /// Its place in the slot's order.
+    pub version: Version,
+    /// Whether clients were told that it is done.
+    pub acknowledged: bool,
+    /// Who waits for the answer.
+    pub replies: &'a [ReplyTo],
+}
+
+/// How full a collection is that others can make grow.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Fill {
+    /// What is in it.
+    pub what: &'static str,
+    /// How many there are.
+    pub len: usize,
+    /// How many there may be; `None`: nothing bounds it but the time that each stays.
+    pub max: Option<usize>,
+}
+
+impl Server {
+    /// What this server shows of itself.
+    pub fn audit(&self) -> ServerAudit<'_> {
+        ServerAudit { server: self }
+    }
+}
+
+impl<'a> ServerAudit<'a> {
+    /// The present identity.
+    pub fn id(self) -> &'a NodeId {
+        &self.server.id
+    }
+
+    /// The identities that this process had before.
+    pub fn was(self) -> &'a [NodeId] {
+        &self.server.was
+    }
+
+    /// The highest epoch that the server was told.
+    pub fn epoch(self) -> u64 {
+        self.server.epoch()
+    }
+
+    /// The revision up to which it has adopted everything that concerns it.
+    pub fn acked(self) -> Revision {
+        self.server.acked
+    }
+
+    /// The number that it has given out last, to a write, a confirmation or a call.
+    pub fn counter(self) -> u64 {
+        self.server.counter
+    }
+
+    /// Its ranges, in slot order.
+    pub fn holds(self) -> impl Iterator<Item = HoldAudit<'a>> {
+        self.server.holds.iter().map(|hold| HoldAudit { hold })
+    }
+
+    /// The highest revision at which it has ever stood in a slot, its range deleted or not.
+    pub fn seen(self, slot: Slot) -> Revision {
+        self.server.holds.seen(slot)
+    }
+
+    /// Grows with every change of the replicated values, deletions included.
+    pub fn changes(self) -> u64 {
+        self.server.store.changes()
+    }
+
+    /// The replicated values, slot by slot.
+    pub fn cells(self) -> impl Iterator<Item = (Slot, &'a Text, &'a Cell)> {
+        self.server.store.all_cells()
+    }
+
+    /// The version under which a request was executed, where that is remembered.
+    pub fn executed(self, slot: Slot, id: RequestId) -> Option<Version> {
+        self.server.store.version_of(slot, id)
+    }
+
+    /// The writes that this server has ordered and that not everybody holds yet.
+    pub fn writes(self) -> impl Iterator<Item = WriteAudit<'a>> {
+        self.server.writes.pending.values().map(|write| WriteAudit {
+            slot: write.slot,
+            id: write.id,
+            version: write.cell.version,
+            acknowledged: write.needed.is_empty(),
+            replies: &write.replies,
+        })
+    }
+
+    /// How full everything is that others can make grow.
+    pub fn fills(self) -> [Fill; 11] {
+        let server = self.server;
+        let fill = |what, len, max| Fill { what, len, max };
+        let (waiting, bytes) = server.writes.waiting();
+        let trailing = server.writes.len() - waiting;
+        let reads = |hold: &Hold| match &hold.role {
+            Role::Primary(p) => {
+                p.next_reads.len().max(p.round.as_ref().map_or(0, |round| round.reads.len()))
+            }
+            _ => 0,
+        };
+        let replies = server.writes.pending.values().map(|write| write.replies.len());
+        [
+            fill("requests parked", server.parked.len(), Some(super::parked::PARKED_MAX)),
+            fill("writes not acknowledged", waiting, Some(super::writes::WRITES_PENDING_MAX)),
+            // One more is taken while there is room.
+            fill(
+                "bytes of writes not acknowledged",
+                bytes.saturating_sub(server.writes.largest()),
+                Some(super::writes::WRITES_PENDING_BYTES_MAX),
+            ),
+            fill("writes trailing", trailing, Some(super::writes::WRITES_TRAILING_MAX)),
+            fill("who waits for one write", replies.max().unwrap_or(0), None),
+            fill(
+                "reads of one range",
+                server.holds.iter().map(reads).max().unwrap_or(0),
+                Some(super::reads::READS_WAITING_MAX),
+            ),
+            fill("names voted on", server.votes.len(), Some(super::votes::VOTES_MAX)),
+            fill(
+                "earlier identities",
+                server.was.len(),
+                Some(super::heartbeat::IDENTITIES_TOLD_MAX),
+            ),
+            fill("addresses", server.addresses.len(), None),
+            fill("calls", server.calls.len(), None),
+            fill("writes forwarded", server.forwards.len(), None),
+        ]
+    }
+}
+
+impl<'a> HoldAudit<'a> {
+    /// The assignment.
+    pub fn entry(self) -> &'a Entry {
+        &self.hold.entry
+    }
+
+    /// What the server is in it.
+    pub fn part(self) -> Part {
+        match &self.hold.role {
+            Role::Primary(primary) if primary.serves() => Part::Serving,
+            Role::Primary(_) => Part::Reconciling,
+            Role::Replica => Part::Replica,
+            Role::Joiner => Part::Joiner,
+            Role::Left => Part::Left,
+        }
+    }
+
+    /// The joiners that the primary counts as synced.
+    pub fn synced(self) -> impl Iterator<Item = &'a NodeId> {
+        let syncs = match &self.hold.role {
+            Role::Primary(primary) => Some(&primary.syncs),
+            _ => None,
+        };
+        let synced = syncs.into_iter().flatten().filter(|(_, sync)| sync.synced);
+        synced.map(|(id, _)| id)
+    }
+
+    /// The confirmation that is under way.
+    pub fn round(self) -> Option<RoundAudit<'a>> {
+        let Role::Primary(primary) = &self.hold.role else {
+            return None;
+        };
+        let round = primary.round.as_ref()?;
+        Some(RoundAudit { number: round.number, waiting: &round.waiting })
+    }
+
+    /// The reads that this confirmation will answer.
+    pub fn reads(self) -> impl Iterator<Item = ReplyTo> + 'a {
+        let round = match &self.hold.role {
+            Role::Primary(primary) => primary.round.as_ref(),
+            _ => None,
+        };
+        round.into_iter().flat_map(|round| round.reads.iter().map(|read| read.to))
+    }
+}

@@ -1,0 +1,177 @@
+//! What clients asked of machines and what they were told: the part of it that rules are about.
+
+use std::collections::BTreeMap;
+
+use serde::Deserialize;
+
+use super::facts;
+use crate::core::assignment::Report;
+use crate::core::hash::{Slot, slot_of};
+use crate::core::machine::{Input, Note, Output, ReplyTo};
+use crate::core::server::Server;
+use crate::core::wire::frame::PEER_MARK;
+use crate::core::wire::json::{Json, Object};
+use crate::core::wire::peer::{RequestId, Version};
+use crate::core::wire::request::{Command, Request};
+use crate::core::wire::text::Text;
+use crate::sim::node::ProcessId;
+
+/// A request that rules are about.
+#[derive(Debug, Clone)]
+pub(super) enum Asked {
+    Write {
+        key: Text,
+        id: RequestId,
+    },
+    /// The number that the server had given out last when the read came.
+    Read {
+        key: Text,
+        counter: u64,
+    },
+    LockGet {
+        lock: Json,
+        requestor: Json,
+    },
+    LockRelease {
+        lock: Json,
+        requestor: Json,
+    },
+    /// A server tells the leader what it found.
+    Report(Report),
+}
+
+/// What a machine told somebody in a step.
+#[derive(Debug, Clone)]
+pub(super) enum Told {
+    /// A write is done. The version, where it is known: not where it was another transaction's.
+    Acknowledged { slot: Slot, key: Text, id: RequestId, version: Option<Version> },
+    /// A write did not happen.
+    NotDone { to: ReplyTo, id: RequestId },
+    /// A read was answered with a value, or that there is none.
+    Answered { to: ReplyTo, slot: Slot },
+    /// A lock is held from now on.
+    Granted { lock: Json, requestor: Json },
+    /// A lock is given back, or a place in its queue.
+    Released { lock: Json, requestor: Json },
+    /// A server has reported joiners that are synced, and other things.
+    Reported(Report),
+    /// Slots start again empty.
+    Lost,
+}
+
+/// The requests that were not answered.
+#[derive(Debug, Default)]
+pub(super) struct Dialogue {
+    asked: BTreeMap<ReplyTo, (ProcessId, Asked)>,
+}
+
+/// A frame that is about to be given to a machine, where rules are about it.
+#[derive(Debug)]
+pub(in crate::sim) struct Heard(Option<(ReplyTo, Asked)>);
+
+/// The name of a request, as `dht_write` carries it.
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+struct Name {
+    client: u64,
+    number: u64,
+}
+
+impl Heard {
+    /// What an input says, as far as rules are about it.
+    pub(in crate::sim) fn of(input: &Input) -> Heard {
+        let Input::Frame { to, message, .. } = input else {
+            return Heard(None);
+        };
+        if message.first() == Some(&PEER_MARK) {
+            return Heard(None);
+        }
+        Heard(asked(message).map(|asked| (*to, asked)))
+    }
+}
+
+fn asked(message: &[u8]) -> Option<Asked> {
+    Some(match Request::parse(message).ok()?.command {
+        Command::Write { key, extension, .. } => {
+            let name: Name = serde_json::from_str(extension).ok()?;
+            Asked::Write { key, id: RequestId { client: name.client, number: name.number } }
+        }
+        Command::Read { key, .. } => Asked::Read { key, counter: 0 },
+        Command::LockGet { lock, requestor } => Asked::LockGet { lock, requestor },
+        Command::LockRelease { lock, requestor } => Asked::LockRelease { lock, requestor },
+        Command::Report { extension } => Asked::Report(serde_json::from_str(extension).ok()?),
+        _ => return None,
+    })
+}
+
+impl Dialogue {
+    /// Takes in a request.
+    pub(super) fn hear(
+        &mut self,
+        process: ProcessId,
+        heard: Heard,
+        before: Option<&facts::Server>,
+    ) {
+        if let Some((to, mut asked)) = heard.0 {
+            if let Asked::Read { counter, .. } = &mut asked {
+                *counter = before.map_or(0, |before| before.counter);
+            }
+            self.asked.insert(to, (process, asked));
+        }
+    }
+
+    /// What was said in a step.
+    pub(super) fn told(&mut self, server: Option<&Server>, outputs: &[Output]) -> Vec<Told> {
+        let mut told = Vec::new();
+        for output in outputs {
+            match output {
+                Output::Reply { to, message, .. } => {
+                    let Some((_, asked)) = self.asked.remove(to) else { continue };
+                    told.extend(reply(server, *to, asked, message));
+                }
+                Output::Note(Note::Lost { .. }) => told.push(Told::Lost),
+                _ => {}
+            }
+        }
+        told
+    }
+
+    /// The number that the server had given out last when a read came that waits.
+    pub(super) fn came_at(&self, to: ReplyTo) -> Option<u64> {
+        match self.asked.get(&to)? {
+            (_, Asked::Read { counter, .. }) => Some(*counter),
+            _ => None,
+        }
+    }
+
+    /// A request waits for its answer, somewhere.
+    #[cfg(test)]
+    pub(super) fn put(&mut self, to: ReplyTo, asked: Asked) {
+        self.asked.insert(to, (ProcessId { node: 0, run: 1 }, asked));
+    }
+
+    /// A process has died: it answers nothing any more.
+    pub(super) fn forget(&mut self, dead: ProcessId) {
+        self.asked.retain(|_, (process, _)| *process != dead);
+    }
+}
+
+fn reply(server: Option<&Server>, to: ReplyTo, asked: Asked, message: &[u8]) -> Option<Told> {
+    let object = Object::parse(message).ok()?;
+    let status = object.text("status")?;
+    match (asked, status.as_str()?) {
+        (Asked::Write { key, id }, "ok") => {
+            let slot = slot_of(key.as_bytes());
+            let version = server.and_then(|server| server.audit().executed(slot, id));
+            Some(Told::Acknowledged { slot, key, id, version })
+        }
+        (Asked::Write { id, .. }, "no") => Some(Told::NotDone { to, id }),
+        (Asked::Read { key, .. }, "ok" | "not_found") => {
+            Some(Told::Answered { to, slot: slot_of(key.as_bytes()) })
+        }
+        (Asked::LockGet { lock, requestor }, "granted") => Some(Told::Granted { lock, requestor }),
+        (Asked::LockRelease { lock, requestor }, "ok") => Some(Told::Released { lock, requestor }),
+        (Asked::Report(report), "ok") => Some(Told::Reported(report)),
+        _ => None,
+    }
+}
