@@ -46,8 +46,8 @@ impl Rule for Acknowledged {
     fn leader(&mut self, ring: &Ring, step: &LeaderStep<'_>) -> Verdict {
         for range in step.changed() {
             for (slot, _) in ring.acked.range(range.start..range.end) {
-                let active = range.active.iter().filter_map(|id| ring.living(id));
-                active.map(|server| told_by_leader(ring, server, *slot)).collect::<Verdict>()?;
+                let mut active = range.active.iter().filter_map(|id| ring.living(id));
+                active.try_for_each(|server| told_by_leader(ring, server, *slot))?;
             }
         }
         Ok(())

@@ -42,10 +42,10 @@ impl Rule for Locks {
                         return Err(format!("{lock} is given to {requestor} while keys move"));
                     }
                 }
-                Told::Released { lock, requestor } => {
-                    if self.holders.get(lock).is_some_and(|(_, held)| held == requestor) {
-                        self.holders.remove(lock);
-                    }
+                Told::Released { lock, requestor }
+                    if self.holders.get(lock).is_some_and(|(_, held)| held == requestor) =>
+                {
+                    self.holders.remove(lock);
                 }
                 _ => {}
             }
