@@ -15,6 +15,7 @@ pub use self::types::{ClientConfig, Op, OpError, OpId, Outcome};
 use super::assignment::Revision;
 use super::hash::{Slot, slot_of};
 use super::machine::{CallError, CallId, Input, Machine, Millis, Output, Target};
+use super::planted::{Planted, planted};
 use super::reply::Reply;
 use super::wire::frame::is_too_long;
 use super::wire::json::Object;
@@ -168,6 +169,10 @@ impl Client {
             }
             Some(Route::Primary { addr, revision }) => {
                 running.step = Step::Primary;
+                if planted(Planted::RetriedUnderNewName) && running.maybe {
+                    self.counter += 1;
+                    running.request.number = self.counter;
+                }
                 if !running.maybe {
                     // Every earlier try is known to have come to nothing.
                     running.since = running.since.max((revision, 0));
@@ -341,7 +346,7 @@ impl Client {
     }
 
     fn may_have_happened(&mut self, id: OpId) {
-        let running = self.ops.get_mut(&id);
+        let running = self.ops.get_mut(&id).filter(|_| !planted(Planted::LostSaidFailed));
         if let Some(running) = running.filter(|r| matches!(r.op, Op::Write { .. })) {
             running.maybe = true;
         }

@@ -9,6 +9,7 @@ pub mod hash;
 pub mod leader;
 pub mod machine;
 pub mod net_addr;
+pub mod planted;
 pub mod reply;
 pub mod ring;
 pub mod server;

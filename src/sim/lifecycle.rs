@@ -5,6 +5,7 @@ use super::node::{Node, ProcessId, Program};
 use crate::core::client::{Client, ClientConfig};
 use crate::core::leader::{Leader, LeaderConfig};
 use crate::core::machine::{Input, Machine, Millis};
+use crate::core::planted::{Planted, planted};
 use crate::core::server::{Server, ServerConfig};
 
 /// How long a client's operation may take.
@@ -27,6 +28,9 @@ impl Cluster {
             config.port = SERVER_PORT;
         }
         let addr = format!("{}:{}", self.host_for(name), config.port);
+        if planted(Planted::IdentityKept) {
+            config.seed = self.names.get(name).map_or(self.nodes.len(), |index| *index) as u64;
+        }
         self.listen(name, &addr, Program::Server(Box::new(Server::new(config))));
         addr
     }

@@ -17,6 +17,8 @@ mod lifecycle;
 pub mod linearize;
 mod network;
 mod node;
+#[cfg(feature = "planted")]
+pub mod planted;
 mod queue;
 mod rng;
 #[cfg(test)]

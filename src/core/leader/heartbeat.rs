@@ -3,9 +3,10 @@
 use super::members::{Extension, Member};
 use super::probe::Absent;
 use super::{LEFT, Leader, Out, REVISION_LEAP, plan};
-use crate::core::assignment::{Entry, HeartbeatExtension, NodeId, Span, position_of};
+use crate::core::assignment::{Entry, HeartbeatExtension, NodeId, Revision, Span, position_of};
 use crate::core::machine::{Millis, Note, Origin, Output};
 use crate::core::net_addr::{host_of, is_loopback, with_port};
+use crate::core::planted::{Planted, planted};
 use crate::core::reply::Reply;
 use crate::core::wire::json::Json;
 
@@ -21,7 +22,7 @@ impl Leader {
         out: &mut Out,
     ) -> Vec<u8> {
         self.sweep(now, out);
-        if self.members.is_expired(requestor) {
+        if self.members.is_expired(requestor) && !planted(Planted::DeniedReturns) {
             return Reply::status("deny").finish();
         }
         let extension: Option<HeartbeatExtension> =
@@ -103,10 +104,12 @@ impl Leader {
         let id = member.extension.as_ref().map(|extension| extension.id.clone());
         self.members.insert(member);
         if let Some((id, said)) = id.zip(said) {
-            self.epoch = self.epoch.max(said.epoch);
+            if !planted(Planted::EpochStartsAnew) {
+                self.epoch = self.epoch.max(said.epoch);
+            }
             if said.seen > self.revision && said.seen < HeartbeatExtension::SEEN_MAX {
                 // We were started again: a revision that was used must not be used again.
-                self.revision = said.seen + REVISION_LEAP;
+                self.revision = said.seen + leap();
                 // Its ring has others that were not heard yet, and hold what it does not.
                 self.recovering_since.get_or_insert(now);
                 self.restarted_at.get_or_insert(now);
@@ -145,8 +148,10 @@ impl Leader {
         // leader has made of less.
         let older_ring = self.recovering_since.is_some() && entry.revision < self.own_from;
         let known = if older_ring { state.claimed.unwrap_or(0) } else { state.revision };
+        let known = if planted(Planted::LastClaimWins) { entry.revision - 1 } else { known };
         if entry.revision <= known {
-            if !state.names(id) && !state.leaving.contains(id) {
+            let told = planted(Planted::LeaverNotTold) || state.leaving.contains(id);
+            if !state.names(id) && !told {
                 // It has data of a range that has moved on: it shall delete them.
                 state.leaving.push(id.clone());
             }
@@ -154,7 +159,7 @@ impl Leader {
         }
         // We were started again and know less than the servers.
         if self.revision < entry.revision {
-            self.revision = entry.revision + REVISION_LEAP;
+            self.revision = entry.revision + leap();
         }
         let state = &mut self.ranges[index].state;
         let named = |id: &NodeId| entry.names(id);
@@ -214,6 +219,11 @@ impl Leader {
         }
         self.config.advertise.clone().unwrap_or_else(|| origin.local_ip.clone())
     }
+}
+
+/// The least distance of revisions after a restart from those before it.
+fn leap() -> Revision {
+    if planted(Planted::RevisionsReused) { 0 } else { REVISION_LEAP }
 }
 
 /// `addr` as somebody reaches it who reaches the leader's host by `leader_host`: a server on the

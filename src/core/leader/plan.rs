@@ -5,6 +5,7 @@ use std::collections::BTreeSet;
 use crate::core::assignment::{NodeId, Revision};
 use crate::core::hash::{SLOT_COUNT, Slot};
 use crate::core::machine::Millis;
+use crate::core::planted::{Planted, planted};
 
 /// The leader's record of the slots `start..end`.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -83,7 +84,8 @@ pub(super) struct Census {
 /// The state that follows `old` when the ring wants `target` (living servers, primary first).
 /// `next` is the revision that a change gets.
 pub(super) fn advance(old: &State, target: &[NodeId], census: &Census, next: Revision) -> State {
-    if old.unsure_since.is_some() || (census.recovering && old.claimed.is_none()) {
+    let recovering = census.recovering && !planted(Planted::GivenAwayEarly);
+    if old.unsure_since.is_some() || (recovering && old.claimed.is_none()) {
         return old.clone();
     }
     let mut new = old.clone();
@@ -107,10 +109,19 @@ pub(super) fn advance(old: &State, target: &[NodeId], census: &Census, next: Rev
             .filter(|id| !new.active.contains(id))
             .map(|id| {
                 let before = old.joining.iter().find(|(joiner, _)| joiner == id);
-                let since = before.filter(|_| same_primary).map_or(next, |(_, since)| *since);
+                let since = before
+                    .filter(|_| same_primary || planted(Planted::SinceKept))
+                    .map_or(next, |(_, since)| *since);
                 (id.clone(), since)
             })
             .collect();
+        if planted(Planted::ActivatedUnsynced) {
+            new.active.extend(new.joining.drain(..).map(|(id, _)| id));
+        }
+        let stays = new.active.iter().any(|id| target.contains(id));
+        if planted(Planted::LeaversGoFirst) && stays {
+            new.active.retain(|id| target.contains(id));
+        }
         if new.joining.is_empty() {
             new.active = target.to_vec();
         }
@@ -143,7 +154,7 @@ pub(super) fn advance(old: &State, target: &[NodeId], census: &Census, next: Rev
 /// Whether nobody who held the range can come back with it.
 fn is_lost(old: &State, census: &Census) -> bool {
     let given_up = old.waiting_since.zip(census.give_up_after_ms);
-    old.active.iter().all(|id| census.gone.contains(id))
+    old.active.iter().all(|id| census.gone.contains(id) || planted(Planted::LastHolderRemoved))
         || given_up.is_some_and(|(since, limit)| census.now >= since.saturating_add(limit))
 }
 
@@ -172,6 +183,7 @@ pub(super) fn resolve(state: &mut State, census: &Census, next: Revision) {
     let Some(since) = state.unsure_since else { return };
     let given_up =
         census.give_up_after_ms.is_some_and(|limit| census.now >= since.saturating_add(limit));
+    let heard = |id: &NodeId| planted(Planted::ResolvedUnheard) || heard(id);
     if census.may_resolve && (given_up || state.named().all(heard)) {
         state.unsure_since = None;
         state.revision = next;

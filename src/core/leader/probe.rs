@@ -3,6 +3,7 @@
 use super::{GONE, Leader, Out, Purpose};
 use crate::core::assignment::{HelloReply, NodeId};
 use crate::core::machine::{CallError, Millis, Output, Target};
+use crate::core::planted::{Planted, planted};
 use crate::core::wire::json::Object;
 
 /// How often the address of a server that a range waits for is asked.
@@ -104,6 +105,7 @@ impl Leader {
             Ok(_) => {
                 self.suspects.remove(id);
             }
+            Err(_) if planted(Planted::SilenceIsDeath) => self.certainly_gone(now, id, out),
             Err(CallError::NotSent(_) | CallError::Lost(_)) => self.suspect(now, id),
         }
     }

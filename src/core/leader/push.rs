@@ -9,6 +9,7 @@ use crate::core::assignment::{
     AssignReply, Entry, Joiner, NodeId, Originals, Peer, Revision, Snapshot, Span,
 };
 use crate::core::machine::{CallError, Millis, Output, Target};
+use crate::core::planted::{Planted, planted};
 use crate::core::reply::Reply;
 use crate::core::ring::REPLICA_COUNT;
 use crate::core::wire::json::Object;
@@ -184,7 +185,8 @@ impl Leader {
         state.unsure_since.is_none()
             && state.waiting_since.is_none()
             && state.active.iter().all(|id| {
-                self.members.extension(id).is_some_and(|known| known.acked >= state.revision)
+                planted(Planted::DropUnacknowledged)
+                    || self.members.extension(id).is_some_and(|known| known.acked >= state.revision)
             })
     }
 

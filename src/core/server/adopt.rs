@@ -5,6 +5,7 @@ use super::reads::{Read, ReadExtension};
 use super::{Out, Server, others};
 use crate::core::assignment::{AssignReply, Entry, NodeId, Revision, Snapshot};
 use crate::core::machine::Millis;
+use crate::core::planted::{Planted, planted};
 use crate::core::wire::peer::Body;
 
 impl Server {
@@ -68,7 +69,8 @@ impl Server {
     /// Gives this server its role in a piece of a new entry.
     fn change(&mut self, entry: Entry, old: Option<Hold>, out: &mut Out) {
         let (start, end) = (entry.start, entry.end);
-        if old.as_ref().is_some_and(|old| old.entry.born != entry.born) {
+        let reborn = old.as_ref().is_some_and(|old| old.entry.born != entry.born);
+        if reborn && !planted(Planted::BirthWipesNothing) {
             self.hand_over_writes(start, end, out);
             self.store.wipe(start, end);
         }
@@ -84,7 +86,7 @@ impl Server {
             let since = entry.joining.iter().find(|joiner| *joiner.id() == self.id);
             let since = since.map_or(entry.revision, |joiner| joiner.since());
             let fresh = (start..end).any(|slot| self.joined[usize::from(slot)] != since);
-            if fresh {
+            if fresh && !planted(Planted::JoinerKeepsOld) {
                 // What is left of an earlier time may hold writes that never were.
                 self.store.wipe(start, end);
                 self.joined[usize::from(start)..usize::from(end)].fill(since);
@@ -96,7 +98,8 @@ impl Server {
     /// What this server is in an entry, given what it was in these slots.
     fn role(&self, entry: &Entry, old: Option<Hold>) -> Role {
         if entry.active[0].id() == &self.id {
-            let led = old.filter(|old| old.entry.revision >= entry.led_since);
+            let led_since = if planted(Planted::LedAlways) { 0 } else { entry.led_since };
+            let led = old.filter(|old| old.entry.revision >= led_since);
             if let Some(Hold { role: Role::Primary(mut primary), .. }) = led {
                 if let Some(reconcile) = &mut primary.reconcile {
                     *reconcile = Reconcile { asked: others(entry), ..Reconcile::default() };
@@ -106,6 +109,7 @@ impl Server {
             // At its birth a range is empty everywhere.
             let asked = others(entry);
             let alone = asked.is_empty() || entry.born == entry.revision;
+            let alone = alone || planted(Planted::ServeWithoutReconcile);
             let reconcile = (!alone).then(|| Reconcile { asked, ..Reconcile::default() });
             Role::Primary(Box::new(Primary { reconcile, ..Primary::default() }))
         } else if entry.active.iter().any(|peer| *peer.id() == self.id) {

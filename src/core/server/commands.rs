@@ -8,6 +8,7 @@ use crate::core::assignment::{HelloReply, Snapshot};
 use crate::core::client::{Client, Op, OpError, Outcome};
 use crate::core::hash::slot_of;
 use crate::core::machine::{Millis, Note, Origin, Output, ReplyTo, Then};
+use crate::core::planted::{Planted, planted};
 use crate::core::reply::{self, Reply};
 use crate::core::wire::frame::PEER_MARK;
 use crate::core::wire::json::Json;
@@ -206,6 +207,9 @@ impl Server {
         // Another `setr` of the same transaction asks for the same write: it is answered when that
         // is acknowledged, and executed once.
         let begun = self.votes.begun(now, &key, &owner, &value);
+        if planted(Planted::VoteIsWrite) && begun.is_some() {
+            return self.reply(to, Reply::new(), then, out);
+        }
         let begun = begun.map(|written| (written.id, written.revision));
         let voted = begun.is_some() || self.votes.backs(now, &key, &owner);
         let op = Op::Write { key: key.clone(), value };

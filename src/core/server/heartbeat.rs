@@ -5,6 +5,7 @@ use super::leave::Leaving;
 use super::{Out, Purpose, Server};
 use crate::core::assignment::{HeartbeatExtension, NodeId, Report, Snapshot, Span};
 use crate::core::machine::{CallError, CallId, Millis, Note, Output, Target};
+use crate::core::planted::{Planted, planted};
 use crate::core::reply::Reply;
 use crate::core::wire::json::Object;
 use crate::core::wire::request::EXTENSION_VERSION;
@@ -156,7 +157,8 @@ impl Server {
         for Span(start, end, _) in spans {
             self.hand_over_writes(start, end, out);
             let reads = self.take_reads(start, end);
-            if let Some(hold) = self.holds.at_mut(start) {
+            if let Some(hold) = self.holds.at_mut(start).filter(|_| !planted(Planted::DeniedServes))
+            {
                 hold.role = Role::Left;
             }
             self.read_anew(now, reads, out);

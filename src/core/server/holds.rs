@@ -6,6 +6,7 @@ use super::sync::Sync;
 use crate::core::assignment::{Entry, NodeId, Revision, Span};
 use crate::core::hash::{SLOT_COUNT, Slot};
 use crate::core::machine::Millis;
+use crate::core::planted::{Planted, planted};
 use crate::core::wire::text::Text;
 
 /// A range that this server knows its part in.
@@ -224,7 +225,8 @@ impl Holds {
             let seen = self.seen(at);
             let same = |slot: &Slot| self.seen(*slot) == seen && self.is_one(at, *slot);
             let end = (at..entry.end).take_while(same).last().map_or(at + 1, |last| last + 1);
-            if seen < entry.revision {
+            let older = seen > entry.revision && planted(Planted::OlderEntriesAdopted);
+            if seen < entry.revision || older {
                 let old = self.carve(at, end);
                 changed.push((entry.part(at, end), old));
                 self.seen[usize::from(at)..usize::from(end)].fill(entry.revision);
@@ -273,12 +275,16 @@ impl Holds {
         while at < span.1.min(SLOT_COUNT) {
             let left = self
                 .at(at)
-                .filter(|hold| matches!(hold.role, Role::Left) && hold.entry.revision <= span.2);
+                .filter(|hold| matches!(hold.role, Role::Left) && hold.entry.revision <= span.2)
+                .or_else(|| self.at(at).filter(|_| planted(Planted::DropWhileActive)));
             let Some(end) = left.map(|hold| hold.entry.end.min(span.1)) else {
                 at += 1;
                 continue;
             };
             self.carve(at, end);
+            if planted(Planted::DropForgetsRevision) {
+                self.seen[usize::from(at)..usize::from(end)].fill(0);
+            }
             dropped.push((at, end));
             at = end;
         }

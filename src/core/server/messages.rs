@@ -4,6 +4,7 @@ use super::holds::{Role, Stance};
 use super::{Out, Server};
 use crate::core::assignment::{NodeId, Span};
 use crate::core::machine::Millis;
+use crate::core::planted::{Planted, planted};
 use crate::core::wire::peer::{Body, PeerMessage};
 
 impl Server {
@@ -61,11 +62,12 @@ impl Server {
         };
         match self.holds.stance(span) {
             Stance::Nonsense => return,
+            Stance::Newer if planted(Planted::OldOrdersObeyed) => {}
             Stance::Newer => return self.refuse(from, span, out),
             Stance::Older => return self.send(from, Body::Behind(span), out),
             Stance::Same => {}
         }
-        if !self.is_led_by(from, span) {
+        if !self.is_led_by(from, span) && !planted(Planted::OldOrdersObeyed) {
             return;
         }
         match order {

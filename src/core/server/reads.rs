@@ -7,6 +7,7 @@ use super::{Out, Parked, Server};
 use crate::core::assignment::{NodeId, Revision, Span};
 use crate::core::hash::{Slot, slot_of};
 use crate::core::machine::{Millis, ReplyTo, Then};
+use crate::core::planted::{Planted, planted};
 use crate::core::reply::Reply;
 use crate::core::wire::peer::Body;
 use crate::core::wire::text::Text;
@@ -38,11 +39,19 @@ impl Server {
         }
         let answer_by = now + super::ANSWER_WITHIN_MS;
         let pending = PendingRead { to: read.to, key: read.key, answer_by };
+        if planted(Planted::ReadsOnLease) && self.has_lease(now) {
+            return self.answer_reads(vec![pending], out);
+        }
         let primary = self.holds.at_mut(slot).and_then(|hold| hold.primary());
         let Some(primary) = primary else { return };
         if primary.next_reads.len() >= READS_WAITING_MAX {
             let reply = Reply::status("no").text("reason", "too many reads wait");
             return self.reply(pending.to, reply, Then::Keep, out);
+        }
+        if planted(Planted::ConfirmationReused)
+            && let Some(open) = &mut primary.round
+        {
+            return open.reads.push(pending);
         }
         primary.next_reads.push(pending);
         self.open_round(slot, out);
@@ -56,7 +65,11 @@ impl Server {
         let Some(hold) = self.holds.at_mut(slot) else {
             return;
         };
-        let (span, waiting) = (hold.span(), hold.needed());
+        let (span, mut waiting) = (hold.span(), hold.needed());
+        if planted(Planted::ConfirmWithoutSynced) {
+            let active = super::others(&hold.entry);
+            waiting.retain(|id| active.contains(id));
+        }
         let Role::Primary(primary) = &mut hold.role else {
             return;
         };
@@ -64,7 +77,7 @@ impl Server {
             return;
         }
         let reads = std::mem::take(&mut primary.next_reads);
-        if waiting.is_empty() {
+        if waiting.is_empty() || planted(Planted::ReadUnconfirmed) {
             return self.answer_reads(reads, out);
         }
         primary.round = Some(Round { number, waiting: waiting.clone(), reads });
@@ -94,6 +107,11 @@ impl Server {
             self.answer_reads(reads, out);
             self.open_round(span.0, out);
         }
+    }
+
+    /// What [`Planted::ReadsOnLease`] asks: whether the lease is good by this server's clock.
+    fn has_lease(&self, now: Millis) -> bool {
+        self.accepted_at.is_some_and(|at| now < at + 3 * self.config.heartbeat_ms)
     }
 
     fn answer_reads(&mut self, reads: Vec<PendingRead>, out: &mut Out) {

@@ -11,6 +11,7 @@ use super::{Out, Server};
 use crate::core::assignment::{NodeId, Span};
 use crate::core::hash::Slot;
 use crate::core::machine::Millis;
+use crate::core::planted::{Planted, planted};
 use crate::core::wire::peer::{Body, Part};
 use crate::core::wire::text::Text;
 
@@ -70,7 +71,9 @@ impl Server {
         let inside = |slot: &Slot| (span.0..span.1).contains(slot);
         for slot in filled.into_iter().filter(inside).filter(differs) {
             reconcile.differing.entry(from.clone()).or_default().insert(slot);
-            reconcile.pulls.insert((from.clone(), slot), Pull::default());
+            if !planted(Planted::ReconcileTakesNothing) {
+                reconcile.pulls.insert((from.clone(), slot), Pull::default());
+            }
         }
         self.pull(now, self.config.retry_ms, span.0, out);
         self.reconcile_step(now, span.0, out);
@@ -145,12 +148,17 @@ impl Server {
         let Some(reconcile) = hold.primary().and_then(|p| p.reconcile.as_mut()) else {
             return;
         };
-        if !reconcile.asked.is_empty() || !reconcile.pulls.is_empty() {
+        let unheard = usize::from(planted(Planted::ReconcileWithoutLast));
+        if reconcile.asked.len() > unheard || !reconcile.pulls.is_empty() {
             return;
         }
         let Some(pushes) = &reconcile.pushes else {
             // Where one replica differed, another's cell may be new to all others.
-            let merged: BTreeSet<Slot> = reconcile.differing.values().flatten().copied().collect();
+            let mut merged: BTreeSet<Slot> =
+                reconcile.differing.values().flatten().copied().collect();
+            if planted(Planted::ReconcileGivesNothing) {
+                merged.clear();
+            }
             let others: Vec<NodeId> =
                 hold.entry.active.iter().skip(1).map(|peer| peer.id().clone()).collect();
             let pushes: BTreeMap<NodeId, Sync> =

@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, VecDeque};
 use std::ops::Bound;
 
 use crate::core::hash::{SLOT_COUNT, Slot};
+use crate::core::planted::{Planted, planted};
 use crate::core::wire::json::Json;
 use crate::core::wire::peer::{Cell, Executed, Part, RequestId, Version};
 use crate::core::wire::text::Text;
@@ -49,7 +50,10 @@ impl Store {
         let data = self.slots[usize::from(slot)].get_or_insert_default();
         let size = key.as_bytes().len() + cell.value.as_str().len();
         match data.cells.get_mut(key) {
-            Some(held) if held.version >= cell.version => return false,
+            Some(held) if held.version == cell.version => return false,
+            Some(held) if held.version > cell.version && !planted(Planted::OlderOverwrites) => {
+                return false;
+            }
             Some(held) => {
                 data.fingerprint ^= fingerprint(key, held.version);
                 self.bytes -= key.as_bytes().len() + held.value.as_str().len();
@@ -170,7 +174,8 @@ impl Store {
                 taken.push(key.clone());
             }
         }
-        for executed in &part.recent {
+        let recent = part.recent.iter().filter(|_| !planted(Planted::RequestsNotHandedOn));
+        for executed in recent {
             self.remember(slot, *executed);
         }
         if part.forgotten > Version::default() {

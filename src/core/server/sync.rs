@@ -7,6 +7,7 @@ use super::{Out, Server};
 use crate::core::assignment::{NodeId, Revision, Span};
 use crate::core::hash::Slot;
 use crate::core::machine::{Millis, Note};
+use crate::core::planted::{Planted, planted};
 use crate::core::wire::peer::{Body, Part};
 use crate::core::wire::text::Text;
 
@@ -297,15 +298,18 @@ impl Server {
         let delivered: Vec<NodeId> = primary
             .syncs
             .iter()
-            .filter(|(_, sync)| sync.begun && !sync.synced && sync.is_delivered())
+            .filter(|(_, sync)| !sync.synced && (sync.begun || planted(Planted::SyncedUnbegun)))
+            .filter(|(_, sync)| sync.is_delivered() || planted(Planted::SyncedUndelivered))
             .map(|(id, _)| id.clone())
             .collect();
         for id in delivered {
-            self.writes.need(start, end, &id);
+            if !planted(Planted::SyncedWithoutPending) {
+                self.writes.need(start, end, &id);
+            }
             if let Some(sync) = self.sync_mut(slot, &id) {
                 sync.closing = true;
             }
-            if self.writes.trails(start, end, &id) {
+            if self.writes.trails(start, end, &id) && !planted(Planted::SyncedWhileTrailing) {
                 continue;
             }
             if let Some(sync) = self.sync_mut(slot, &id) {

@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 
 use crate::core::assignment::Revision;
 use crate::core::machine::Millis;
+use crate::core::planted::{Planted, planted};
 use crate::core::wire::json::Json;
 use crate::core::wire::peer::RequestId;
 use crate::core::wire::text::Text;
@@ -62,7 +63,8 @@ impl Votes {
         }
         let vote = self.votes.entry(key.clone()).or_default();
         vote.expire(now);
-        if being_written || vote.is_open() {
+        let taken = vote.is_open() && !planted(Planted::VoteGivenTwice);
+        if being_written || taken {
             return false;
         }
         vote.pass();
@@ -90,7 +92,7 @@ impl Votes {
             return false;
         };
         vote.expire(now);
-        let blocked = vote.is_open();
+        let blocked = vote.is_open() && !planted(Planted::VotesBlockNobody);
         self.tidy(key);
         blocked
     }
@@ -108,7 +110,8 @@ impl Votes {
     /// had its effect. Votes exclude each other at each server and a client writes only with all
     /// three, so a vote that stands here is this client's, by whatever address it is known here.
     pub(super) fn written(&mut self, key: &Text, written: Written) {
-        if let Some(vote) = self.votes.get_mut(key).filter(|vote| vote.owner.is_some()) {
+        let vote = self.votes.get_mut(key).filter(|vote| vote.owner.is_some());
+        if let Some(vote) = vote.filter(|_| !planted(Planted::WrittenVoteForgotten)) {
             vote.written = Some(written);
         }
     }
@@ -190,7 +193,8 @@ impl Vote {
     }
 
     fn expire(&mut self, now: Millis) {
-        if self.owner.as_ref().is_some_and(|(_, until)| *until <= now) {
+        let stands = |until: &Millis| planted(Planted::VotesNeverExpire) || *until > now;
+        if self.owner.as_ref().is_some_and(|(_, until)| !stands(until)) {
             self.owner = None;
             self.written = None;
         }

@@ -8,6 +8,7 @@ use super::{Out, Parked, Server};
 use crate::core::assignment::{NodeId, Revision, Span};
 use crate::core::hash::{Slot, slot_of};
 use crate::core::machine::{Millis, Output, ReplyTo, Then};
+use crate::core::planted::{Planted, planted};
 use crate::core::reply::Reply;
 use crate::core::wire::json::Json;
 use crate::core::wire::peer::{Body, Cell, Executed, RequestId, Version};
@@ -80,7 +81,8 @@ impl Server {
             return self.reply_written(write.to, slot, out);
         }
         let since = write.said.since();
-        if write.said.repeated && since < self.store.forgotten(slot) {
+        let forgotten = since < self.store.forgotten(slot) && !planted(Planted::ForgottenIsNew);
+        if write.said.repeated && forgotten {
             let reply = Reply::status("forgotten");
             return self.reply(write.to, reply, Then::Keep, out);
         }
@@ -129,12 +131,20 @@ impl Server {
         let Some(hold) = self.holds.at(slot) else {
             return;
         };
-        let (needed, trailing) = (hold.needed(), hold.unsynced());
+        let (mut needed, mut trailing) = (hold.needed(), hold.unsynced());
+        if planted(Planted::WriteWithoutSynced) {
+            let active = super::others(&hold.entry);
+            trailing.extend(needed.difference(&active).cloned());
+            needed = active;
+        }
         let revision = hold.entry.revision;
         let number = self.next_number();
         // One counter for all slots: higher for later writes, which is all that a slot needs.
         let version = Version { revision, sequence: number };
         let Write { to, key, value, said } = write;
+        if planted(Planted::PrimaryStoresFirst) {
+            self.store.apply(slot, &key, &Cell { version, value: value.clone() });
+        }
         let pending = PendingWrite {
             slot,
             key,
@@ -195,7 +205,9 @@ impl Server {
             self.local.overtake(key);
             self.note_setting(key, &cell.value, out);
         }
-        self.store.remember(slot, Executed { id, version: cell.version, repeated });
+        if !planted(Planted::ReplicasForgetRequests) {
+            self.store.remember(slot, Executed { id, version: cell.version, repeated });
+        }
         if voted {
             self.votes.written(key, written(cell, id));
         }
@@ -214,7 +226,7 @@ impl Server {
         let Some(write) = self.writes.pending.get_mut(&number) else {
             return;
         };
-        if write.revision != revision {
+        if write.revision != revision && !planted(Planted::OldAnswersCount) {
             return;
         }
         let slot = write.slot;
@@ -235,6 +247,9 @@ impl Server {
         let Some(write) = self.writes.pending.get_mut(&number) else {
             return;
         };
+        if planted(Planted::AckBeforeAll) && write.needed.len() == 1 {
+            write.trailing.append(&mut write.needed);
+        }
         if !write.needed.is_empty() {
             return;
         }
@@ -310,8 +325,12 @@ impl Server {
                 write.trailing.retain(|id| unsynced.contains(id));
                 self.forget_delivered(number);
             } else {
-                write.needed = needed.clone();
-                write.trailing = unsynced.clone();
+                if planted(Planted::PendingNotSentAgain) {
+                    write.needed.retain(|id| needed.contains(id));
+                } else {
+                    write.needed = needed.clone();
+                    write.trailing = unsynced.clone();
+                }
                 self.check_written(now, number, out);
             }
             self.send_prepares(now, number, out);
@@ -372,7 +391,8 @@ impl Server {
     }
 
     fn reply_unknown(&mut self, to: ReplyTo, why: &str, out: &mut Out) {
-        self.reply(to, Reply::status("unknown").text("reason", why), Then::Keep, out);
+        let status = if planted(Planted::UnknownSaidFailed) { "no" } else { "unknown" };
+        self.reply(to, Reply::status(status).text("reason", why), Then::Keep, out);
     }
 
     /// Answers a frame.
