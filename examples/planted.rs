@@ -1,32 +1,27 @@
 //! Plants each bug in turn, looks for the first seed that notices it, and prints a table.
 //!
 //! `SEEDS=2000` is how many seeds each bug is given, `SEED=1` the first of them, `BUG=NAME,NAME`
-//! plants these alone and `BUG=none` none. Exits 1 where a bug was not caught, or a seed broke a rule
-//! without one.
+//! plants these alone, and `BUG=none` none. Exits 1 where a bug was not noticed, or a seed broke a
+//! rule without one. `REWRITE=1` writes down the seeds that `tests/planted.rs` tries first.
 
-use std::collections::VecDeque;
+use std::collections::BTreeMap;
 use std::io::Write as _;
-use std::sync::{Mutex, mpsc};
 use std::time::Instant;
 
 use dht::core::planted::Planted;
-use dht::sim::chaos::Options;
-use dht::sim::planted::{Caught, hunt};
+use dht::sim::planted::{Bug, Caught, for_all, hunt};
 
 /// How many bugs are hunted at once.
-const THREADS: usize = 2;
+const JOBS: usize = 2;
 
-/// How much of what was broken is shown.
+/// How much is shown of what was broken.
 const HOW_CHARS: usize = 100;
 
-type Bug = Option<Planted>;
+/// The seeds that the test tries first.
+const HINTS: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/data/planted.txt");
 
 fn number(name: &str, default: u64) -> u64 {
     std::env::var(name).map_or(default, |text| text.parse().expect("a number"))
-}
-
-fn options(seed: u64) -> Options {
-    Options { leader_restarts: seed % 2 == 1, ..Options::default() }
 }
 
 fn name(bug: Bug) -> String {
@@ -39,7 +34,7 @@ fn say(text: &str) {
 
 fn tell(bug: Bug, caught: &Option<Caught>, seconds: f64) {
     let what = match caught {
-        None => "-".to_string(),
+        None => "    -".to_string(),
         Some(caught) => {
             let how: String = caught.how.chars().take(HOW_CHARS).collect();
             format!("{:>5}  {}", caught.seed, how.replace('\n', " "))
@@ -48,12 +43,25 @@ fn tell(bug: Bug, caught: &Option<Caught>, seconds: f64) {
     say(&format!("{:<24} {seconds:>6.1} s  {what}", name(bug)));
 }
 
+/// Keeps the seeds of bugs that were not hunted now.
+fn rewrite(found: &BTreeMap<String, u64>) {
+    let before = std::fs::read_to_string(HINTS).unwrap_or_default();
+    let before = before.lines().filter_map(|line| line.split_once(' '));
+    let mut lines: BTreeMap<&str, String> =
+        before.map(|(name, seed)| (name, seed.to_string())).collect();
+    lines.extend(found.iter().map(|(name, seed)| (name.as_str(), seed.to_string())));
+    let known = |name: &&str| Planted::ALL.iter().any(|bug| format!("{bug:?}") == **name);
+    let lines = lines.into_iter().filter(|(name, _)| known(name));
+    let text: String = lines.map(|(name, seed)| format!("{name} {seed}\n")).collect();
+    std::fs::write(HINTS, text).expect("the file can be written");
+}
+
 fn main() {
     let (first, seeds) = (number("SEED", 1), number("SEEDS", 2_000));
     let wanted = std::env::var("BUG").unwrap_or_default();
     let named = |bug: &Bug| wanted.split(',').any(|wanted| name(*bug) == wanted);
     let all = std::iter::once(None).chain(Planted::ALL.iter().copied().map(Some));
-    let bugs: VecDeque<Bug> =
+    let bugs: Vec<Bug> =
         all.filter(|bug| named(bug) || (wanted.is_empty() && bug.is_some())).collect();
     if bugs.is_empty() {
         say(&format!("there is no bug {wanted}"));
@@ -61,30 +69,24 @@ fn main() {
     }
     // A machine that panics is a result here, and needs no words of its own.
     std::panic::set_hook(Box::new(|_| {}));
-    let count = bugs.len();
-    let queue = Mutex::new(bugs);
-    let (sender, results) = mpsc::channel();
-    let mut wrong = 0;
-    std::thread::scope(|scope| {
-        for _ in 0..THREADS {
-            let (queue, sender) = (&queue, sender.clone());
-            scope.spawn(move || {
-                loop {
-                    let Some(bug) = queue.lock().expect("no thread panics").pop_front() else {
-                        return;
-                    };
-                    let begun = Instant::now();
-                    let caught = hunt(bug, first..=first + seeds - 1, options);
-                    sender.send((bug, caught, begun.elapsed())).expect("somebody listens");
-                }
-            });
+    let mut found = BTreeMap::new();
+    let mut wrong = Vec::new();
+    let work = |bug| {
+        let begun = Instant::now();
+        (hunt(bug, first..=first + seeds - 1), begun.elapsed())
+    };
+    for_all(&bugs, JOBS, work, |bug, (caught, took)| {
+        tell(bug, &caught, took.as_secs_f64());
+        if bug.is_some() == caught.is_none() {
+            wrong.push(name(bug));
         }
-        drop(sender);
-        for (bug, caught, took) in results {
-            tell(bug, &caught, took.as_secs_f64());
-            wrong += usize::from(bug.is_some() == caught.is_none());
-        }
+        found.extend(caught.map(|caught| (name(bug), caught.seed)));
     });
-    say(&format!("{count} planted, {wrong} wrong, {seeds} seeds at most from {first} on"));
-    std::process::exit(i32::from(wrong > 0));
+    if std::env::var("REWRITE").is_ok_and(|text| text == "1") {
+        rewrite(&found);
+    }
+    let (planted, last) = (bugs.len(), first + seeds - 1);
+    let missed = if wrong.is_empty() { "none".to_string() } else { wrong.join(", ") };
+    say(&format!("{planted} planted, seeds {first} to {last}, not as it should be: {missed}"));
+    std::process::exit(i32::from(!wrong.is_empty()));
 }

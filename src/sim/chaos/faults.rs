@@ -51,10 +51,16 @@ pub(super) enum Kind {
     ClientCrash,
     /// A client of the original dies with the votes in its hand.
     DeadVoter,
+    /// The primary of a key that everybody writes falls while frames are lost, and then the next.
+    FailOver,
+    /// Servers join and die at once, while a primary is slow to reach.
+    Flap,
+    /// A primary reaches clients and nobody else.
+    OldPrimary,
 }
 
 impl Kind {
-    const ALL: [Kind; 22] = [
+    const ALL: [Kind; 25] = [
         Kind::Crash,
         Kind::CrashTwo,
         Kind::Restart,
@@ -77,6 +83,9 @@ impl Kind {
         Kind::CallLoss,
         Kind::ClientCrash,
         Kind::DeadVoter,
+        Kind::FailOver,
+        Kind::Flap,
+        Kind::OldPrimary,
     ];
 
     /// The kinds that a run has.

@@ -15,7 +15,7 @@ const SERVERS_MAX: usize = 9;
 /// The longest time that a fault lasts which is not to end a lease.
 const SHORT_MS_MAX: Millis = 4_000;
 
-type Undos = Vec<(Millis, Undo)>;
+pub(super) type Undos = Vec<(Millis, Undo)>;
 
 impl World {
     /// Lets a fault happen; `None` where it cannot happen now. Returns when it ends, and how.
@@ -108,6 +108,9 @@ impl World {
                 self.die_with_votes();
                 Some(Vec::new())
             }
+            Kind::FailOver => self.fail_over(),
+            Kind::Flap => self.flap(),
+            Kind::OldPrimary => self.old_primary(),
         }
     }
 
@@ -128,9 +131,15 @@ impl World {
         kind.has_met(self.cluster.faults.happened())
     }
 
-    /// Ends a fault.
-    pub(super) fn undo(&mut self, undo: Undo) {
+    /// Ends a fault, or goes on with one; gives what ends that.
+    pub(super) fn undo(&mut self, undo: Undo) -> Option<(Millis, Undo)> {
         match undo {
+            Undo::Fall(key, fall) => return self.fall(key, fall),
+            Undo::Visit(for_ms) => return self.visit(for_ms),
+            Undo::Fade(name) => self.fade(&name),
+            Undo::FallBehind(key) => self.fall_behind(key),
+            Undo::CutFromRing(name) => self.cut_from_ring(&name),
+            Undo::Rush(key, for_ms) => self.rush(key, self.cluster.now() + for_ms),
             Undo::Resume(name) if !self.cluster.is_alive(&name) => {}
             Undo::Resume(name) => self.cluster.resume(&name),
             Undo::Mend(pairs) => {
@@ -151,10 +160,11 @@ impl World {
             Undo::StartLeader => self.start_leader(),
             Undo::StartClient(client) => self.start_client(client),
         }
+        None
     }
 
     /// Servers that live and have no trouble, by identity.
-    fn sound(&mut self) -> BTreeMap<NodeId, String> {
+    pub(super) fn sound(&mut self) -> BTreeMap<NodeId, String> {
         let now = self.cluster.now();
         let mut living = self.living();
         living.retain(|_, name| {
@@ -164,7 +174,11 @@ impl World {
     }
 
     /// Whether each range keeps a sound holder without these.
-    fn can_do_without(&mut self, victims: &BTreeSet<&NodeId>, sound: &[&NodeId]) -> bool {
+    pub(super) fn can_do_without(
+        &mut self,
+        victims: &BTreeSet<&NodeId>,
+        sound: &[&NodeId],
+    ) -> bool {
         let together = self.together();
         !together.is_empty()
             && together

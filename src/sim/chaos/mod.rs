@@ -13,6 +13,7 @@ mod faults;
 mod inflict;
 mod original;
 mod plan;
+mod pressure;
 mod truth;
 mod workload;
 mod world;

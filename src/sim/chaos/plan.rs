@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, VecDeque};
 
 use super::Options;
 use super::faults::Kind;
+use super::pressure::Fall;
 use super::world::World;
 use crate::core::machine::Millis;
 use crate::sim::Rng;
@@ -25,6 +26,13 @@ pub(super) enum Undo {
     StartServer(String, u16),
     StartLeader,
     StartClient(usize),
+    /// Not the end of a fault, but its next step: see `pressure`.
+    Fall(&'static str, Fall),
+    FallBehind(&'static str),
+    Visit(Millis),
+    Fade(String),
+    CutFromRing(String),
+    Rush(&'static str, Millis),
 }
 
 /// The faults to come and those that last.
@@ -78,7 +86,7 @@ impl Plan {
                 Undo::Quiet(kind) if !world.has_met(kind) => {
                     self.lasting.push((now + BURST_LONGER_MS, Undo::Quiet(kind)));
                 }
-                undo => world.undo(undo),
+                undo => self.lasting.extend(world.undo(undo)),
             }
         }
         if now < self.next_at || self.to_come.is_empty() {
@@ -107,7 +115,7 @@ impl Plan {
     /// Mends all at once.
     pub(super) fn undo_all(&mut self, world: &mut World) {
         for (_, undo) in std::mem::take(&mut self.lasting) {
-            world.undo(undo);
+            let _ = world.undo(undo);
         }
     }
 

@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use super::world::{LEADER, World};
 use crate::core::assignment::{HelloReply, NodeId, ViewExtension};
+use crate::core::hash::slot_of;
 use crate::core::ring::REPLICA_COUNT;
 use crate::core::wire::json::Object;
 
@@ -41,6 +42,17 @@ impl World {
         let alive: Vec<String> =
             names.into_iter().filter(|name| self.cluster.is_alive(name)).collect();
         alive.into_iter().map(|name| (self.identity(&name), name)).collect()
+    }
+
+    /// The active servers of a key, primary first, as the view leader has it.
+    pub(super) fn active(&mut self, key: &str) -> Vec<NodeId> {
+        let Some(view) = self.view() else {
+            return Vec::new();
+        };
+        let slot = slot_of(key.as_bytes());
+        let range = view.assignment.ranges.iter().find(|range| (range.0..range.1).contains(&slot));
+        let indices = range.map(|range| range.3.as_slice()).unwrap_or_default();
+        indices.iter().map(|index| view.assignment.servers[*index as usize].0.clone()).collect()
     }
 
     /// For each range, the identities of those who hold it, and of those who will when what is

@@ -16,6 +16,9 @@ pub(super) const KEYS: [&str; 8] = ["a", "b", "c", "d", "e", "f", "g", "h"];
 /// The longest time that a client does nothing.
 const THINK_MS_MAX: Millis = 1_200;
 
+/// The same in a rush.
+const RUSH_THINK_MS_MAX: Millis = 15;
+
 /// A client.
 #[derive(Debug)]
 struct Worker {
@@ -41,6 +44,8 @@ pub(super) struct Workload {
     values: u64,
     /// No operation is begun any more.
     pub(super) over: bool,
+    /// A key that nearly all go for, and until when.
+    rush: Option<(&'static str, Millis)>,
     /// Operations that failed and when, since that was looked at last.
     pub(super) failed: Vec<String>,
 }
@@ -54,6 +59,7 @@ impl Workload {
             client_ids: 0,
             values: 0,
             over: false,
+            rush: None,
             failed: Vec::new(),
         }
     }
@@ -140,7 +146,8 @@ impl World {
 
     fn end(&mut self, number: usize, result: Result<Ended, OpError>) {
         let now = self.cluster.now();
-        let think_ms = self.rng.between(0, THINK_MS_MAX);
+        let rushes = self.workload.rush.is_some_and(|(_, until)| now < until);
+        let think_ms = self.rng.between(0, if rushes { RUSH_THINK_MS_MAX } else { THINK_MS_MAX });
         let fresh = self.workload.process();
         let worker = &mut self.workload.workers[number];
         worker.op = None;
@@ -161,9 +168,21 @@ impl World {
         }
     }
 
+    /// For a while all clients work without a break, nearly always on this key.
+    pub(super) fn rush(&mut self, key: &'static str, until: Millis) {
+        let now = self.cluster.now();
+        self.workload.rush = Some((key, until));
+        for worker in &mut self.workload.workers {
+            worker.next_at = worker.next_at.min(now + self.rng.between(0, RUSH_THINK_MS_MAX));
+        }
+    }
+
     fn begin_one(&mut self, number: usize) {
-        let key = *self.rng.pick(&KEYS);
-        let value = self.rng.chance(50).then(|| self.workload.value());
+        let now = self.cluster.now();
+        let rush = self.workload.rush.filter(|(_, until)| now < *until && self.rng.chance(85));
+        let key = rush.map_or_else(|| *self.rng.pick(&KEYS), |(key, _)| key);
+        let value =
+            self.rng.chance(if rush.is_some() { 65 } else { 50 }).then(|| self.workload.value());
         self.begin_op(number, key, value);
     }
 
