@@ -60,6 +60,7 @@ bugs! {
     ReplicasForgetRequests: "Writing", "Each slot remembers its requests, at every replica.";
     RequestsNotHandedOn: "Writing", "Requests are handed on with the slot's data.";
     ForgottenIsNew: "Writing", "A retry that may have been forgotten is answered `unknown`.";
+    LateTryTaken: "Writing", "A first try that may have been retried and forgotten is refused.";
     ServesWhileBehind: "Writing", "A write gets no version older than its client's revision.";
     ReadUnconfirmed: "Reading", "A read is confirmed by every other active server.";
     ConfirmWithoutSynced: "Reading", "A read is confirmed by every joiner reported synced.";
@@ -77,6 +78,7 @@ bugs! {
     DeniedReturns: "Who is dead", "An identity whose lease has ended is denied for ever.";
     DeniedServes: "Who is dead", "A server that is denied keeps its data unserved.";
     SilenceIsDeath: "Who is dead", "One that does not answer is not certainly gone.";
+    LeavesWhileNeeded: "A planned leave", "A server may leave once no range names it.";
     VoteIsWrite: "Two-phase commit", "A `setr` is answered when the write is acknowledged.";
     WrittenVoteForgotten: "Two-phase commit", "A transaction's write is executed once.";
     VotesNeverExpire: "Two-phase commit", "A vote runs out.";

@@ -7,6 +7,7 @@
 use super::{Leader, Out};
 use crate::core::assignment::NodeId;
 use crate::core::machine::Millis;
+use crate::core::planted::{Planted, planted};
 
 impl Leader {
     /// A member says whether it wants to leave.
@@ -32,6 +33,7 @@ impl Leader {
             return true;
         }
         let depends = |state: &super::plan::State| state.names(id) || state.leaving.contains(id);
-        !self.is_recovering() && !self.ranges.iter().any(|range| depends(&range.state))
+        let needed = self.ranges.iter().any(|range| depends(&range.state));
+        !self.is_recovering() && (!needed || planted(Planted::LeavesWhileNeeded))
     }
 }

@@ -231,9 +231,7 @@ impl Leader {
                 let state = &mut self.ranges[index].state;
                 // Only the primary of the very assignment that the report is about is believed, and
                 // only where no server may know a newer one.
-                let current = state.revision == span.2 || planted(Planted::OldReportsBelieved);
-                let is_known = state.unsure_since.is_none() && current;
-                if is_known && state.active.first() == Some(reporter) {
+                if plan::is_sure(state, span.2) && state.active.first() == Some(reporter) {
                     activated |= plan::activate(state, joiners, next);
                 }
             }

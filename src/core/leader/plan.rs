@@ -158,6 +158,12 @@ fn is_lost(old: &State, census: &Census) -> bool {
         || given_up.is_some_and(|(since, limit)| census.now >= since.saturating_add(limit))
 }
 
+/// Whether this is the range's revision, and no server may know a newer one.
+pub(super) fn is_sure(state: &State, revision: Revision) -> bool {
+    let current = state.revision == revision || planted(Planted::OldReportsBelieved);
+    state.unsure_since.is_none() && current
+}
+
 /// Makes synced joiners active; false where none of them is joining here.
 pub(super) fn activate(state: &mut State, synced: &[NodeId], next: Revision) -> bool {
     let (done, rest): (Vec<_>, Vec<_>) =

@@ -86,7 +86,8 @@ impl Server {
             let reply = Reply::status("forgotten");
             return self.reply(write.to, reply, Then::Keep, out);
         }
-        if !write.said.repeated && since < self.store.forgotten_repeats(slot) {
+        let late = since < self.store.forgotten_repeats(slot) && !planted(Planted::LateTryTaken);
+        if !write.said.repeated && late {
             // A first try that comes this late may be one that was repeated since, and executed.
             let now = (self.holds.seen(slot), self.counter);
             let reply = Reply::status("no").text("reason", "late").value("since", &now);
