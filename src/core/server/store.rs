@@ -100,8 +100,8 @@ impl Store {
 
     /// The version under which a request was executed, where that is remembered.
     pub(super) fn version_of(&self, slot: Slot, id: RequestId) -> Option<Version> {
-        let found = self.slot(slot)?.recent.iter().find(|(known, _)| *known == id);
-        found.map(|(_, version)| *version)
+        let found = self.slot(slot)?.recent.iter().find(|known| known.id == id);
+        found.map(|known| known.version)
     }
 
     /// Grows with every cell that is taken and every slot that is deleted.
