@@ -44,6 +44,15 @@ impl Hold {
         active.chain(synced).collect()
     }
 
+    /// The joiners that may still lack writes which were acknowledged before new ones needed them.
+    pub(super) fn behind(&self) -> BTreeSet<NodeId> {
+        let Role::Primary(primary) = &self.role else {
+            return BTreeSet::new();
+        };
+        let behind = primary.syncs.iter().filter(|(_, sync)| !sync.synced);
+        behind.map(|(id, _)| id.clone()).collect()
+    }
+
     /// The joiners that a write is sent to without waiting for them.
     pub(super) fn unsynced(&self) -> BTreeSet<NodeId> {
         let Role::Primary(primary) = &self.role else {

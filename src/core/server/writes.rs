@@ -312,7 +312,7 @@ impl Server {
             return;
         };
         let Span(start, end, revision) = hold.span();
-        let (needed, unsynced) = (hold.needed(), hold.unsynced());
+        let (needed, unsynced, behind) = (hold.needed(), hold.unsynced(), hold.behind());
         for number in self.writes.within(start, end) {
             let Some(write) = self.writes.pending.get_mut(&number) else {
                 continue;
@@ -323,7 +323,7 @@ impl Server {
             write.revision = revision;
             if write.needed.is_empty() {
                 // Acknowledged already; a joiner that is new gets it with its slot.
-                write.trailing.retain(|id| unsynced.contains(id));
+                write.trailing.retain(|id| behind.contains(id));
                 self.forget_delivered(number);
             } else {
                 if planted(Planted::PendingNotSentAgain) {
