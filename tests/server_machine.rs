@@ -328,6 +328,27 @@ fn steady_writes_do_not_keep_a_joiner_from_being_synced() {
 }
 
 #[test]
+fn a_new_revision_does_not_make_a_joiner_synced_that_lacks_a_write() {
+    let (mut stage, out) = with_joiner();
+    let slot = slot_of(b"k");
+    let first = stage.request(&write("k", 2));
+    assert_eq!(replies(&first).len(), 1, "the primary is alone, and the joiner gets it later");
+    let held = Body::ChunkHeld { span: Span(slot, slot + 1, 2), number: numbers(&out, true)[0] };
+    stage.hear(&peer("j"), held);
+    // Something else changes while only that write is missing.
+    let mut joins = entry(3, 1, vec![stage.me()]);
+    joins.joining = [("j", 2), ("other", 3)]
+        .map(|(name, since)| Joiner(Arc::from(name), format!("{name}:1"), since))
+        .to_vec();
+    let out = stage.assign(joins);
+    assert!(leader_call(&out, "dht_report").is_none(), "it still lacks the write");
+    let number = numbers(&out, false)[0];
+    let out = stage.hear(&peer("j"), Body::Prepared { revision: 3, number });
+    let (_, report) = leader_call(&out, "dht_report").expect("now it lacks nothing");
+    assert!(String::from_utf8_lossy(&report).contains(r#"["j"]"#));
+}
+
+#[test]
 fn a_deposed_and_reinstated_primary_hands_its_writes_over() {
     let mut stage = Stage::new();
     let me = stage.me();
