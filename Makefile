@@ -35,6 +35,11 @@ demo: build ## Watch a real ring take in a server, lose one to kill -9, and answ
 .PHONY: test
 test: verify ## Run every check and every test there is (as continuous integration does).
 
+.PHONY: sim
+sim: ## Simulate rings under chaos; SEEDS=200 SEED=1000 runs 200 seeds from 1000 on.
+	cargo build --quiet --release --locked --no-default-features --example sim
+	@$${CARGO_TARGET_DIR:-target}/release/examples/sim --seed '$(or $(SEED),1)' --seeds '$(or $(SEEDS),2000)'
+
 .PHONY: sim-real
 sim-real: build ## Run real processes under faults and judge them: KIND=all SECONDS=60 SEED=1.
 	cd tests/python && $(BIN)/python -m chaos --kind $(or $(KIND),all) \

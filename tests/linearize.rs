@@ -156,6 +156,9 @@ fn brute_force(operations: &[Operation]) -> bool {
                 (Action::Put(value), _) => {
                     register.insert(&next.key, value);
                 }
+                (Action::Erase, _) => {
+                    register.remove(&*next.key);
+                }
                 (Action::Get, Outcome::Done(read)) => {
                     if register.get(&*next.key).copied() != read.as_deref() {
                         return false;

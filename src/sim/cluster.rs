@@ -344,8 +344,14 @@ impl Cluster {
                     let caller = Caller::Process(process, call);
                     let from_ip = self.nodes[process.node].ip().to_string();
                     let addr = match target {
-                        Target::Leader => self.leader_addr.clone(),
-                        Target::Addr(addr) => addr,
+                        Target::Leader => {
+                            self.nodes[process.node].leader_asked_at = self.now;
+                            self.leader_addr.clone()
+                        }
+                        Target::Addr(addr) => {
+                            self.nodes[process.node].requests_to_servers += 1;
+                            addr
+                        }
                     };
                     let link = keep.then(|| self.network.link(process, &addr));
                     let flight = Flight { caller, from_ip, addr, message, link, given_to: None };

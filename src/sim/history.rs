@@ -18,7 +18,7 @@
 //! | `at` | the time, an integer in whatever unit the recorder uses |
 //! | `process` | who asks, an integer |
 //! | `type` | `invoke`: the operation begins; how it ends: `ok`, it was done; `fail`, it certainly was not and never will be; `info`, nobody knows |
-//! | `f`, `key` | `put` or `get`, and of what; an end repeats them |
+//! | `f`, `key` | `put`, `get` or `erase`, and of what; an end repeats them |
 //! | `value` | a `put`: what it writes, on both lines; the `ok` of a `get`: what it read, `null` for nothing; else `null`. May be left out for `null` |
 //!
 //! Empty lines and lines that begin with `#` are remarks. An operation without an end counts as
@@ -36,6 +36,8 @@ pub enum Action {
     Put(String),
     /// Read.
     Get,
+    /// Leave nothing there.
+    Erase,
 }
 
 /// How an operation ended.
@@ -90,6 +92,7 @@ enum Kind {
 enum Function {
     Put,
     Get,
+    Erase,
 }
 
 /// A line of the text.
@@ -148,6 +151,7 @@ impl History {
         let (f, value) = match action {
             Action::Put(value) => (Function::Put, Some(value)),
             Action::Get => (Function::Get, None),
+            Action::Erase => (Function::Erase, None),
         };
         let key = key.to_string();
         let event = Event { at, process, kind: Kind::Invoke, f, key, value };
@@ -215,7 +219,7 @@ impl History {
                 operations.push(Operation {
                     process: event.process,
                     key: event.key.clone(),
-                    action: event.value.clone().map_or(Action::Get, Action::Put),
+                    action: event.action(),
                     called: moment,
                     returned: None,
                     outcome: Outcome::Unknown,
@@ -277,10 +281,18 @@ impl History {
 }
 
 impl Event {
+    fn action(&self) -> Action {
+        match (self.f, self.value.clone()) {
+            (Function::Put, Some(value)) => Action::Put(value),
+            (Function::Erase, _) => Action::Erase,
+            (Function::Get | Function::Put, _) => Action::Get,
+        }
+    }
+
     fn outcome(&self) -> Outcome {
         match (self.kind, self.f) {
             (Kind::Ok, Function::Get) => Outcome::Done(self.value.clone()),
-            (Kind::Ok, Function::Put) => Outcome::Done(None),
+            (Kind::Ok, Function::Put | Function::Erase) => Outcome::Done(None),
             (Kind::Fail, _) => Outcome::NotDone,
             (Kind::Invoke | Kind::Info, _) => Outcome::Unknown,
         }
@@ -295,7 +307,7 @@ fn ends(call: &Event, event: &Event) -> Result<(), String> {
     let fits = match (event.f, event.kind) {
         (Function::Put, _) => event.value.is_none() || event.value == call.value,
         (Function::Get, Kind::Ok) => true,
-        (Function::Get, _) => event.value.is_none(),
+        (Function::Get | Function::Erase, _) => event.value.is_none(),
     };
     if fits { Ok(()) } else { Err(format!("a value that does not belong: {:?}", event.value)) }
 }
@@ -315,14 +327,20 @@ impl Numbers {
     /// The lines of an operation's call and end; none for one that constrains nothing.
     fn lines(&mut self, operation: &Operation) -> Result<Option<(String, String)>, HistoryError> {
         let number = *self.of.entry(operation.process).or_insert(operation.process);
+        let nothing = String::new();
         let (f, asked, ended, kind) = match (&operation.action, &operation.outcome) {
             (_, Outcome::NotDone) | (Action::Get, Outcome::Unknown) => return Ok(None),
             (Action::Get, Outcome::Done(read)) => ("get", None, read.as_ref(), "ok"),
             (Action::Put(value), Outcome::Done(_)) => ("put", Some(value), Some(value), "ok"),
-            (Action::Put(value), Outcome::Unknown) => {
+            // There an empty value and none are the same.
+            (Action::Erase, Outcome::Done(_)) => ("put", Some(&nothing), None, "ok"),
+            (action, Outcome::Unknown) => {
                 self.of.insert(operation.process, self.fresh);
                 self.fresh += 1;
-                ("put", Some(value), Some(value), "info")
+                match action {
+                    Action::Put(value) => ("put", Some(value), Some(value), "info"),
+                    _ => ("put", Some(&nothing), None, "info"),
+                }
             }
         };
         if ended.is_some_and(String::is_empty) {

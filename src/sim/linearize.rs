@@ -117,6 +117,8 @@ fn line(operation: &Operation) -> String {
     let what = match (&operation.action, &operation.outcome) {
         (Action::Put(value), Outcome::Unknown) => format!("put {value}, outcome unknown"),
         (Action::Put(value), _) => format!("put {value}"),
+        (Action::Erase, Outcome::Unknown) => "erase, outcome unknown".to_string(),
+        (Action::Erase, _) => "erase".to_string(),
         (Action::Get, Outcome::Done(Some(value))) => format!("get read {value}"),
         (Action::Get, _) => "get read nothing".to_string(),
     };

@@ -12,6 +12,7 @@ mod clock;
 mod cluster;
 mod faults;
 pub mod history;
+mod inspect;
 mod invariants;
 mod lifecycle;
 pub mod linearize;

@@ -84,6 +84,10 @@ pub(super) struct Node {
     pub(super) notes: Vec<(Millis, Note)>,
     /// Outcomes of a client's operations.
     pub(super) outcomes: BTreeMap<OpId, Result<Outcome, OpError>>,
+    /// How many requests its processes have sent to servers.
+    pub(super) requests_to_servers: u64,
+    /// When its processes last asked the view leader.
+    pub(super) leader_asked_at: Millis,
 }
 
 impl Node {
@@ -100,6 +104,8 @@ impl Node {
             woken: (0, 0),
             notes: Vec::new(),
             outcomes: BTreeMap::new(),
+            requests_to_servers: 0,
+            leader_asked_at: 0,
         }
     }
 

@@ -33,7 +33,7 @@ impl Caught {
 
 /// Runs one seed after the other with a bug, until one breaks a rule.
 pub fn hunt(bug: Bug, seeds: RangeInclusive<u64>) -> Option<Caught> {
-    let mut broken = seeds.map(|seed| with(bug, || run(seed, &options(seed))));
+    let mut broken = seeds.map(|seed| with(bug, || run(seed, &Options::of(seed))));
     let violation = broken.find_map(Result::err)?;
     Some(Caught { seed: violation.seed, at: violation.at, how: violation.rule })
 }
@@ -62,8 +62,4 @@ pub fn for_all<T: Send>(
         drop(sender);
         results.into_iter().for_each(|(bug, result)| each(bug, result));
     });
-}
-
-fn options(seed: u64) -> Options {
-    Options { leader_restarts: seed % 2 == 1, ..Options::default() }
 }

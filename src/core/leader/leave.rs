@@ -27,9 +27,10 @@ impl Leader {
     }
 
     /// Whether nothing depends on this server: no range is or was on it. Where nobody stays there
-    /// is nobody to wait for.
+    /// is nobody to wait for, unless servers may still come back that were not asked to leave.
     pub(super) fn may_leave(&self, id: &NodeId) -> bool {
-        if self.members.nobody_stays() {
+        let nobody_comes = self.absent.values().all(|absent| absent.gone);
+        if self.members.nobody_stays() && nobody_comes && !self.is_recovering() {
             return true;
         }
         let depends = |state: &super::plan::State| state.names(id) || state.leaving.contains(id);

@@ -20,14 +20,13 @@ const VOTES_MS: Millis = 10_000;
 const LAST_MS: Millis = 20_000;
 
 /// Ends all faults.
-pub(super) fn heal(world: &mut World, plan: &mut Plan) {
-    plan.undo_all(world);
+pub(super) fn heal(world: &mut World) {
     world.cluster.faults.heal();
     world.workload.over = true;
 }
 
 /// Waits until the ring is whole, and looks at every key and every client.
-pub(super) fn check(world: &mut World) -> Result<(), String> {
+pub(super) fn check(world: &mut World, plan: &Plan) -> Result<(), String> {
     let end = world.cluster.now() + SETTLE_MS;
     loop {
         let mut why = whole(world);
@@ -35,13 +34,14 @@ pub(super) fn check(world: &mut World) -> Result<(), String> {
             // A write whose client has given up may still be on its way.
             why = placement(world).err().unwrap_or_default();
         }
-        if why.is_empty() && world.workload.is_idle() && world.originals.is_idle() {
+        let idle = world.workload.is_idle() && world.originals.is_idle() && world.locks.are_idle();
+        if why.is_empty() && idle {
             break;
         }
         if world.cluster.now() >= end {
             return Err(format!("not whole {SETTLE_MS} ms after the last fault: {why}"));
         }
-        world.step(world.cluster.now() + 200)?;
+        world.step(world.cluster.now() + 200, plan)?;
     }
     // Votes of clients that have died stand for a while.
     world.cluster.advance(VOTES_MS);
@@ -50,15 +50,21 @@ pub(super) fn check(world: &mut World) -> Result<(), String> {
     if !granted.contains("granted") {
         return Err(format!("a settled ring does not grant the rebalancing lock: {granted}"));
     }
-    all_are_served(world)?;
+    all_are_served(world, plan)?;
+    world.losses.all_told()?;
+    world.all_locks_can_be_had()?;
     placement(world)
 }
 
 /// Why the ring is not whole yet; empty where it is.
-fn whole(world: &mut World) -> String {
+pub(super) fn whole(world: &mut World) -> String {
     let Some(view) = world.view() else {
         return "no view leader".to_string();
     };
+    let leaving = world.leaving();
+    if !leaving.is_empty() {
+        return format!("{leaving:?} have not left yet");
+    }
     let living: BTreeSet<_> = world.living().into_keys().collect();
     let members = view.members.len();
     let listed: BTreeSet<_> = view.assignment.servers.iter().map(|(id, _, _)| id.clone()).collect();
@@ -98,7 +104,7 @@ fn placement(world: &mut World) -> Result<(), String> {
 }
 
 /// Every client writes and reads every key, and none fails.
-fn all_are_served(world: &mut World) -> Result<(), String> {
+fn all_are_served(world: &mut World, plan: &Plan) -> Result<(), String> {
     world.workload.failed.clear();
     for round in 0..KEYS.len() {
         for reads in [false, true] {
@@ -112,7 +118,7 @@ fn all_are_served(world: &mut World) -> Result<(), String> {
                 if world.cluster.now() >= end {
                     return Err("an operation does not end on a ring that is whole".to_string());
                 }
-                world.step(world.cluster.now() + 100)?;
+                world.step(world.cluster.now() + 100, plan)?;
             }
         }
     }

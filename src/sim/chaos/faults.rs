@@ -1,5 +1,6 @@
 //! The kinds of faults.
 
+use std::borrow::Borrow;
 use std::collections::BTreeMap;
 
 use super::Options;
@@ -15,8 +16,14 @@ pub(super) enum Kind {
     Restart,
     /// A server is killed, and started again with nothing at another port of its host.
     Move,
+    /// All servers of a range are killed at once: what it held is lost.
+    CrashAll,
+    /// All servers of a range are silent for longer than a lease, and come back.
+    SilenceAll,
     /// A new server joins.
     Join,
+    /// A server leaves as planned.
+    Leave,
     /// A server stops for less than a lease.
     Pause,
     /// A server stops for longer than a lease.
@@ -51,21 +58,28 @@ pub(super) enum Kind {
     ClientCrash,
     /// A client of the original dies with the votes in its hand.
     DeadVoter,
+    /// A client of the original dies when it has given the value to some of the three servers.
+    DeadWriter,
     /// The primary of a key that everybody writes falls while frames are lost, and then the next.
     FailOver,
     /// Servers join and die at once, while a primary is slow to reach.
     Flap,
     /// A primary reaches clients and nobody else.
     OldPrimary,
+    /// A client that holds a lock dies; later somebody releases the lock in its name.
+    DeadHolder,
 }
 
 impl Kind {
-    const ALL: [Kind; 25] = [
+    const ALL: [Kind; 30] = [
         Kind::Crash,
         Kind::CrashTwo,
         Kind::Restart,
         Kind::Move,
+        Kind::CrashAll,
+        Kind::SilenceAll,
         Kind::Join,
+        Kind::Leave,
         Kind::Pause,
         Kind::LongPause,
         Kind::LeaderPause,
@@ -83,6 +97,8 @@ impl Kind {
         Kind::CallLoss,
         Kind::ClientCrash,
         Kind::DeadVoter,
+        Kind::DeadWriter,
+        Kind::DeadHolder,
         Kind::FailOver,
         Kind::Flap,
         Kind::OldPrimary,
@@ -92,20 +108,46 @@ impl Kind {
     pub(super) fn of(options: &Options) -> Vec<Kind> {
         let wanted = |kind: &Kind| match kind {
             Kind::LeaderRestart => options.leader_restarts,
-            Kind::DeadVoter => options.originals,
+            Kind::DeadVoter | Kind::DeadWriter => options.originals,
+            Kind::CrashAll | Kind::SilenceAll => options.whole_ranges,
             _ => true,
         };
         Kind::ALL.into_iter().filter(wanted).collect()
     }
 
-    /// Whether such a fault has met a message, where that is its nature, by the network's counts.
-    pub(super) fn has_met(self, counts: &BTreeMap<&'static str, u64>) -> bool {
-        let meets = self.meets();
-        meets.is_empty() || meets.iter().any(|what| counts.contains_key(what))
+    /// Those of `kinds` for which no operation may fail; joins and leaves, which are planned, are
+    /// not among them.
+    pub(super) fn harmless(kinds: &[Kind]) -> Vec<Kind> {
+        let planned = [Kind::Join, Kind::Leave];
+        let harmless = kinds.iter().filter(|kind| !kind.troubles() && !planned.contains(kind));
+        harmless.copied().collect()
     }
 
-    /// What the network counts where such a fault meets a message.
-    fn meets(self) -> &'static [&'static str] {
+    /// Whether operations of clients may fail while it lasts and until the ring has recovered.
+    pub(super) fn troubles(self) -> bool {
+        !matches!(
+            self,
+            Kind::Join
+                | Kind::Leave
+                | Kind::Repeat
+                | Kind::ClientCrash
+                | Kind::DeadVoter
+                | Kind::DeadWriter
+                | Kind::DeadHolder
+        )
+    }
+
+    /// Whether such a fault has met a message, where that is its nature, by the counts of faults.
+    pub(super) fn has_met<T>(self, counts: &BTreeMap<T, u64>) -> bool
+    where
+        T: Ord + Borrow<str>,
+    {
+        let meets = self.meets();
+        meets.is_empty() || meets.iter().any(|what| counts.contains_key(*what))
+    }
+
+    /// What is counted where such a fault meets a message, or a client is where it is to die.
+    pub(super) fn meets(self) -> &'static [&'static str] {
         match self {
             Kind::Cut | Kind::Isolate | Kind::CutFromLeader => &["cut"],
             Kind::CutOneWay => &["cut one way"],
@@ -114,6 +156,7 @@ impl Kind {
             Kind::Repeat => &["frame repeated"],
             Kind::Reorder => &["frame overtaken"],
             Kind::CallLoss => &["request lost", "reply lost"],
+            Kind::DeadWriter => &["setr broken off"],
             _ => &[],
         }
     }

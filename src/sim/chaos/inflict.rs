@@ -4,17 +4,19 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use super::faults::Kind;
 use super::plan::Undo;
+use super::workload::KEYS;
 use super::world::{LEADER, LEASE_MS, World};
 use crate::core::assignment::NodeId;
 use crate::core::machine::Millis;
 
-/// How many servers live at least and at most.
-const SERVERS_MIN: usize = 4;
-const SERVERS_MAX: usize = 9;
+/// How many servers live at least and at most, those that leave not counted.
+pub(super) const SERVERS_MIN: usize = 5;
+pub(super) const SERVERS_MAX: usize = 9;
 
 /// The longest time that a fault lasts which is not to end a lease.
 const SHORT_MS_MAX: Millis = 4_000;
 
+/// When a fault ends, and how.
 pub(super) type Undos = Vec<(Millis, Undo)>;
 
 impl World {
@@ -26,7 +28,9 @@ impl World {
         let one = |at, undo| Some(vec![(at, undo)]);
         match kind {
             Kind::Crash => self.kill(1, SERVERS_MIN).map(|_| Vec::new()),
-            Kind::CrashTwo => self.kill(2, SERVERS_MIN + 1).map(|_| Vec::new()),
+            Kind::CrashTwo => self.kill_two_of_three().then(Vec::new),
+            Kind::CrashAll => self.kill_all_of_a_range().then(Vec::new),
+            Kind::SilenceAll => self.silence_all_of_a_range(),
             Kind::Restart => {
                 let name = self.kill(1, SERVERS_MIN)?.remove(0);
                 one(now + self.rng.between(0, 2_000), Undo::StartServer(name, 0))
@@ -40,6 +44,7 @@ impl World {
                 (self.living().len() < SERVERS_MAX).then(|| self.join())?;
                 Some(Vec::new())
             }
+            Kind::Leave => self.let_one_leave().then(Vec::new),
             Kind::Pause => {
                 let name = self.victim(over)?;
                 self.cluster.pause(&name);
@@ -62,9 +67,9 @@ impl World {
                 let sound = self.sound();
                 let ids: Vec<&NodeId> = sound.keys().collect();
                 let victim = *self.rng.pick(&ids);
-                let may =
-                    ids.len() > SERVERS_MIN && self.can_do_without(&BTreeSet::from([victim]), &ids);
-                self.cluster.crash(LEADER);
+                let may = self.staying() > SERVERS_MIN
+                    && self.can_do_without(&BTreeSet::from([victim]), &ids);
+                self.crash_leader();
                 if may && self.rng.chance(40) {
                     self.cluster.crash(&sound[victim].clone());
                     *self.faults.entry("CrashWhileNoLeader".to_string()).or_default() += 1;
@@ -108,9 +113,17 @@ impl World {
                 self.die_with_votes();
                 Some(Vec::new())
             }
+            Kind::DeadWriter => {
+                self.die_while_writing();
+                Some(Vec::new())
+            }
             Kind::FailOver => self.fail_over(),
             Kind::Flap => self.flap(),
             Kind::OldPrimary => self.old_primary(),
+            Kind::DeadHolder => {
+                let actor = self.kill_holder()?;
+                one(over, Undo::StartActor(actor))
+            }
         }
     }
 
@@ -128,7 +141,7 @@ impl World {
 
     /// Whether faults of this kind have met a message.
     pub(super) fn has_met(&self, kind: Kind) -> bool {
-        kind.has_met(self.cluster.faults.happened())
+        kind.has_met(self.cluster.faults.happened()) || kind.has_met(&self.faults)
     }
 
     /// Ends a fault, or goes on with one; gives what ends that.
@@ -159,6 +172,7 @@ impl World {
             Undo::StartServer(name, port) => self.start_server(&name, port),
             Undo::StartLeader => self.start_leader(),
             Undo::StartClient(client) => self.start_client(client),
+            Undo::StartActor(actor) => self.start_actor(actor),
         }
         None
     }
@@ -186,9 +200,14 @@ impl World {
                 .all(|set| set.iter().any(|id| sound.contains(&id) && !victims.contains(id)))
     }
 
+    /// How many servers live and do not leave.
+    pub(super) fn staying(&mut self) -> usize {
+        self.living().len() - self.leaving().len()
+    }
+
     /// Kills servers whose death leaves every range a holder that is well.
     fn kill(&mut self, count: usize, more_than: usize) -> Option<Vec<String>> {
-        if self.leader_troubled_until >= self.cluster.now() || self.living().len() <= more_than {
+        if self.leader_troubled_until >= self.cluster.now() || self.staying() <= more_than {
             return None;
         }
         let sound = self.sound();
@@ -210,8 +229,51 @@ impl World {
         None
     }
 
+    /// Kills two of the three servers of a key at once; the third has to answer.
+    fn kill_two_of_three(&mut self) -> bool {
+        if self.leader_troubled_until >= self.cluster.now() || self.staying() < SERVERS_MIN + 2 {
+            return false;
+        }
+        let key = *self.rng.pick(&KEYS);
+        let sound = self.sound();
+        let ids: Vec<&NodeId> = sound.keys().collect();
+        let holders = self.holders(key);
+        let third = self.rng.between(0, 2) as usize;
+        if holders.len() != 3 {
+            return false;
+        }
+        let two: Vec<&NodeId> = holders.iter().filter(|id| **id != holders[third]).collect();
+        let victims: BTreeSet<&NodeId> = two.into_iter().collect();
+        if !victims.iter().all(|id| sound.contains_key(*id)) || !self.can_do_without(&victims, &ids)
+        {
+            return false;
+        }
+        victims.iter().for_each(|id| self.cluster.crash(&sound[*id]));
+        self.thirds.push((key, holders[third].clone()));
+        true
+    }
+
+    /// Asks a server to leave whose ranges others can take.
+    pub(super) fn let_one_leave(&mut self) -> bool {
+        if self.staying() <= SERVERS_MIN {
+            return false;
+        }
+        let mut sound = self.sound();
+        let leaving = self.leaving();
+        sound.retain(|_, name| !leaving.contains(name));
+        let names: Vec<&String> = sound.values().collect();
+        if names.is_empty() {
+            return false;
+        }
+        let name = (*self.rng.pick(&names)).clone();
+        let server = self.servers.iter_mut().find(|server| server.name == name);
+        server.expect("it is one of ours").leaves = true;
+        self.cluster.leave(&name);
+        true
+    }
+
     /// A server that may lose its lease from now on; in trouble until then and a lease longer.
-    fn victim(&mut self, until: Millis) -> Option<String> {
+    pub(super) fn victim(&mut self, until: Millis) -> Option<String> {
         if self.leader_troubled_until >= self.cluster.now() {
             return None;
         }
@@ -254,42 +316,5 @@ impl World {
             return Some(LEADER.to_string());
         }
         self.victim(until)
-    }
-
-    fn partition(&mut self, kind: Kind, until: Millis) -> Option<Undos> {
-        let name = self.victim(until)?;
-        let ip = self.cluster.ip(&name).to_string();
-        let leader_ip = self.cluster.ip(LEADER).to_string();
-        let names: Vec<String> = self.cluster.alive().into_iter().map(String::from).collect();
-        let mut others: Vec<String> = names
-            .iter()
-            .map(|name| self.cluster.ip(name).to_string())
-            .filter(|other| *other != ip)
-            .collect();
-        match kind {
-            Kind::CutFromLeader => others = vec![leader_ip],
-            // Between a server and the leader something is always under way.
-            Kind::CutOneWay if self.rng.chance(50) => others.retain(|o| *o == leader_ip),
-            Kind::CutOneWay => {}
-            Kind::Cut => {
-                let count = self.rng.between(1, 3) as usize;
-                while others.len() > count {
-                    let at = self.rng.between(0, others.len() as u64 - 1) as usize;
-                    others.swap_remove(at);
-                }
-            }
-            _ => {}
-        }
-        let outwards = self.rng.chance(50);
-        for other in &others {
-            let faults = &mut self.cluster.faults;
-            match kind {
-                Kind::CutOneWay if outwards => faults.cut_one_way(&ip, other),
-                Kind::CutOneWay => faults.cut_one_way(other, &ip),
-                _ => faults.cut(&ip, other),
-            }
-        }
-        let pairs = others.into_iter().map(|other| (ip.clone(), other)).collect();
-        Some(vec![(until, Undo::Mend(pairs))])
     }
 }

@@ -3,6 +3,7 @@
 
 use std::collections::VecDeque;
 
+use super::availability::{DIALOGUE_MS_MAX, Went};
 use super::truth::three;
 use super::workload::KEYS;
 use super::world::World;
@@ -17,6 +18,9 @@ const THINK_MS_MAX: Millis = 6_000;
 
 /// How long a server keeps a vote.
 const VOTES_MS: Millis = 10_000;
+
+/// How long it keeps one where its clock runs at half the rate.
+const SLOW_VOTES_MS: Millis = 2 * VOTES_MS;
 
 /// Where the view leader listens.
 const LEADER_ADDR: &str = "10.0.0.1:39000";
@@ -37,6 +41,14 @@ struct Original {
     /// The request that it waits for.
     ticket: Option<Ticket>,
     next_at: Millis,
+    /// When it began, and what it was refused by.
+    called: Millis,
+    refused: bool,
+    /// Where all that it asks for its votes' end was answered, nothing of them stands any more.
+    all_answered: bool,
+    /// It dies in the middle of its `setr`s, the first time that it comes so far.
+    dies: bool,
+    dead: bool,
 }
 
 #[derive(Debug)]
@@ -53,13 +65,42 @@ enum Step {
 pub(super) struct Originals {
     clients: Vec<Original>,
     dead: u64,
+    /// Until when votes may stand on a key; `None` while the client goes on.
+    votes: Vec<(String, usize, Option<Millis>)>,
 }
 
 impl Originals {
     pub(super) fn new(count: usize) -> Self {
-        let client = |number| Original {
-            ip: format!("10.0.3.{number}"),
-            process: 1_000_000 + number as u64,
+        let client = |number: usize| {
+            Original::new(format!("10.0.3.{number}"), 1_000_000 + number as u64, 5_000)
+        };
+        let clients = (1..=count).map(client).collect();
+        Originals { clients, dead: 0, votes: Vec::new() }
+    }
+
+    /// Whether votes of such a client may have stood on a key at or after `since`.
+    pub(super) fn may_block(&self, key: &str, since: Millis) -> bool {
+        let on_key = self.votes.iter().filter(|(voted, _, _)| voted == key);
+        on_key.into_iter().any(|(_, _, until)| until.is_none_or(|until| until >= since))
+    }
+
+    /// When one begins something.
+    pub(super) fn next_at(&self) -> Millis {
+        let idle = self.clients.iter().filter(|c| matches!(c.step, Step::Idle) && !c.dead);
+        idle.map(|client| client.next_at).min().unwrap_or(Millis::MAX)
+    }
+
+    /// Whether nothing is under way.
+    pub(super) fn is_idle(&self) -> bool {
+        self.clients.iter().all(|client| matches!(client.step, Step::Idle) || client.dead)
+    }
+}
+
+impl Original {
+    fn new(ip: String, process: u64, next_at: Millis) -> Self {
+        Original {
+            ip,
+            process,
             key: String::new(),
             value: String::new(),
             step: Step::Idle,
@@ -67,20 +108,13 @@ impl Originals {
             revision: None,
             again: 0,
             ticket: None,
-            next_at: 5_000,
-        };
-        Originals { clients: (1..=count).map(client).collect(), dead: 0 }
-    }
-
-    /// When one begins something.
-    pub(super) fn next_at(&self) -> Millis {
-        let idle = self.clients.iter().filter(|client| matches!(client.step, Step::Idle));
-        idle.map(|client| client.next_at).min().unwrap_or(Millis::MAX)
-    }
-
-    /// Whether nothing is under way.
-    pub(super) fn is_idle(&self) -> bool {
-        self.clients.iter().all(|client| matches!(client.step, Step::Idle))
+            next_at,
+            called: 0,
+            refused: false,
+            all_answered: true,
+            dies: false,
+            dead: false,
+        }
     }
 }
 
@@ -89,6 +123,9 @@ impl World {
     pub(super) fn drive_originals(&mut self) {
         for number in 0..self.originals.clients.len() {
             let client = &mut self.originals.clients[number];
+            if client.dead {
+                continue;
+            }
             match client.ticket {
                 Some(ticket) => {
                     if let Some(answer) = self.cluster.answer(ticket) {
@@ -111,6 +148,9 @@ impl World {
         client.key = self.rng.pick(&KEYS).to_string();
         client.value = self.workload.value();
         client.step = Step::View;
+        client.called = self.cluster.now();
+        client.refused = false;
+        client.all_answered = true;
         self.workload.begun += 1;
         let action = Action::Put(client.value.clone());
         self.history.call(self.cluster.now(), client.process, &client.key, action);
@@ -131,6 +171,7 @@ impl World {
                 let members = members.unwrap_or_default();
                 let servers = three(&members, slot_of(client.key.as_bytes()));
                 client.voted_at = self.cluster.now();
+                self.originals.votes.push((client.key.clone(), number, None));
                 client.revision = revision;
                 client.step = Step::Vote { ask: servers.into(), voted: Vec::new() };
             }
@@ -142,8 +183,9 @@ impl World {
                 match yes {
                     Some(true) => voted.push(server),
                     // Nobody is there to vote, or to hold the value.
-                    None => {}
+                    None => client.all_answered = false,
                     Some(false) => {
+                        client.refused = true;
                         let ask = std::mem::take(voted).into();
                         client.step = Step::Deny { ask };
                     }
@@ -152,6 +194,7 @@ impl World {
             Step::Write { ask, written } => {
                 ask.pop_front();
                 *written += usize::from(reply.is_some());
+                client.all_answered &= reply.is_some();
                 // Where the vote has passed by some server's clock, or the key has a new primary
                 // that never voted, the request cannot be told from a write of its own; nor can one
                 // without an answer, which may come to its server much later.
@@ -164,6 +207,7 @@ impl World {
             }
             Step::Deny { ask } => {
                 ask.pop_front();
+                client.all_answered &= reply.is_some();
             }
         }
         self.ask_on(number);
@@ -189,6 +233,9 @@ impl World {
             Step::Idle | Step::View => return,
         };
         if let Some(addr) = ask.front() {
+            if client.dies && matches!(client.step, Step::Write { written, .. } if written > 0) {
+                return self.die_between_setrs(number);
+            }
             if matches!(client.step, Step::Write { .. }) {
                 // What this request does beyond the first: nothing, as far as votes are known.
                 client.again = 2_000_000 + self.workload.process();
@@ -205,12 +252,55 @@ impl World {
         };
         let now = self.cluster.now();
         let unknown = outcome == Outcome::Unknown;
-        self.history.end(now, client.process, outcome);
+        let (called, refused, dies) = (client.called, client.refused, client.dies);
+        let (key, ip) = (client.key.clone(), client.ip.clone());
+        self.history.end(now, client.process, outcome.clone());
         if unknown {
             client.process = 2_000_000 + self.workload.process();
         }
         client.step = Step::Idle;
-        client.next_at = now + self.rng.between(0, THINK_MS_MAX);
+        let think_ms = if dies { THINK_MS_MAX / 10 } else { THINK_MS_MAX };
+        client.next_at = now + self.rng.between(0, think_ms);
+        let all_answered = client.all_answered;
+        self.end_votes(number, all_answered);
+        let went = match outcome {
+            Outcome::Done(_) => Went::Well,
+            // Somebody else had voted, or was writing.
+            Outcome::NotDone if refused => Went::Refused,
+            _ => Went::Badly,
+        };
+        self.judge(called, DIALOGUE_MS_MAX, went, || {
+            format!("setr of the original at {ip}, key {key}")
+        });
+    }
+
+    /// The votes of a client's transaction end: at once where everybody was told, else in time.
+    fn end_votes(&mut self, number: usize, told: bool) {
+        let now = self.cluster.now();
+        let wrong_clocks = self.clocks_wrong_until >= self.originals.clients[number].voted_at;
+        let stands_ms = if wrong_clocks { SLOW_VOTES_MS } else { VOTES_MS };
+        let until = if told { now } else { now + stands_ms };
+        let votes = self.originals.votes.iter_mut();
+        for vote in votes.filter(|(_, voter, until)| *voter == number && until.is_none()) {
+            vote.2 = Some(until);
+        }
+    }
+
+    /// A new client comes that will die in the middle of its `setr`s.
+    pub(super) fn die_while_writing(&mut self) {
+        self.originals.dead += 1;
+        let ip = format!("10.0.4.{}", self.originals.dead);
+        let process = 2_000_000 + self.workload.process();
+        let client = Original::new(ip, process, self.cluster.now());
+        self.originals.clients.push(Original { dies: true, ..client });
+    }
+
+    fn die_between_setrs(&mut self, number: usize) {
+        let client = &mut self.originals.clients[number];
+        client.dead = true;
+        self.history.end(self.cluster.now(), client.process, Outcome::Unknown);
+        *self.faults.entry("setr broken off".to_string()).or_default() += 1;
+        self.end_votes(number, false);
     }
 
     /// A client takes the votes of a key's three servers and is never heard of again.
@@ -223,5 +313,7 @@ impl World {
         for addr in three(&members, slot_of(key.as_bytes())) {
             self.cluster.ask(&ip, &addr, &request);
         }
+        let until = self.cluster.now() + SLOW_VOTES_MS;
+        self.originals.votes.push((key.to_string(), usize::MAX, Some(until)));
     }
 }

@@ -26,6 +26,7 @@ pub(super) enum Undo {
     StartServer(String, u16),
     StartLeader,
     StartClient(usize),
+    StartActor(usize),
     /// Not the end of a fault, but its next step: see `pressure`.
     Fall(&'static str, Fall),
     FallBehind(&'static str),
@@ -35,9 +36,28 @@ pub(super) enum Undo {
     Rush(&'static str, Millis),
 }
 
+impl Undo {
+    /// Whether operations may fail until then.
+    fn troubles(&self) -> bool {
+        // What is still to begin again is not missed any more: its end was the trouble.
+        !matches!(
+            self,
+            Undo::Quiet(Kind::Repeat)
+                | Undo::StartClient(_)
+                | Undo::StartActor(_)
+                | Undo::StartServer(_, _)
+        )
+    }
+}
+
+/// In how many storms the faults come.
+const STORMS: usize = 3;
+
 /// The faults to come and those that last.
 #[derive(Debug)]
 pub(super) struct Plan {
+    /// Of the storms to come.
+    later: Vec<VecDeque<Kind>>,
     to_come: VecDeque<Kind>,
     next_at: Millis,
     lasting: Vec<(Millis, Undo)>,
@@ -53,18 +73,50 @@ impl Plan {
         while kinds.len() < options.faults_min {
             kinds.push(*rng.pick(&planned));
         }
-        let mut to_come = VecDeque::new();
+        let mut later = vec![VecDeque::new(); STORMS];
         while !kinds.is_empty() {
             let at = rng.between(0, kinds.len() as u64 - 1) as usize;
-            to_come.push_back(kinds.swap_remove(at));
+            later[kinds.len() % STORMS].push_back(kinds.swap_remove(at));
         }
-        let (lasting, happened) = (Vec::new(), BTreeMap::new());
-        Plan { to_come, next_at: 8_000, lasting, planned, happened }
+        Plan {
+            later,
+            to_come: VecDeque::new(),
+            next_at: 8_000,
+            lasting: Vec::new(),
+            planned,
+            happened: BTreeMap::new(),
+        }
     }
 
-    /// Whether all faults have happened and are over.
-    pub(super) fn is_done(&self) -> bool {
+    /// No faults at all.
+    pub(super) fn nothing() -> Self {
+        Plan {
+            later: Vec::new(),
+            to_come: VecDeque::new(),
+            next_at: 0,
+            lasting: Vec::new(),
+            planned: Vec::new(),
+            happened: BTreeMap::new(),
+        }
+    }
+
+    /// Begins the next storm; false where there is none.
+    pub(super) fn begin_storm(&mut self, now: Millis) -> bool {
+        self.next_at = self.next_at.max(now);
+        let storm = self.later.pop();
+        let is_one = storm.is_some();
+        self.to_come = storm.unwrap_or_default();
+        is_one
+    }
+
+    /// Whether the storm is over: all its faults have happened and are mended.
+    pub(super) fn is_over(&self) -> bool {
         self.to_come.is_empty() && self.lasting.is_empty()
+    }
+
+    /// Whether a fault lasts for which operations may fail.
+    pub(super) fn troubles(&self) -> bool {
+        self.lasting.iter().any(|(_, undo)| undo.troubles())
     }
 
     /// When something is to be done.
@@ -86,7 +138,12 @@ impl Plan {
                 Undo::Quiet(kind) if !world.has_met(kind) => {
                     self.lasting.push((now + BURST_LONGER_MS, Undo::Quiet(kind)));
                 }
-                undo => self.lasting.extend(world.undo(undo)),
+                undo => {
+                    if undo.troubles() {
+                        world.trouble();
+                    }
+                    self.lasting.extend(world.undo(undo));
+                }
             }
         }
         if now < self.next_at || self.to_come.is_empty() {
@@ -100,6 +157,9 @@ impl Plan {
             };
             match world.inflict(kind) {
                 Some(undos) => {
+                    if kind.troubles() {
+                        world.trouble();
+                    }
                     *self.happened.entry(kind).or_default() += 1;
                     *world.faults.entry(format!("{kind:?}")).or_default() += 1;
                     self.lasting.extend(undos);
@@ -108,21 +168,26 @@ impl Plan {
                 None => self.to_come.push_back(kind),
             }
         }
-        // Perhaps too few are left to lose any.
-        world.inflict(Kind::Join);
+        // Perhaps too few are left to lose any, or too many for another.
+        if world.inflict(Kind::Join).is_none() {
+            world.inflict(Kind::Leave);
+        }
     }
 
-    /// Mends all at once.
-    pub(super) fn undo_all(&mut self, world: &mut World) {
-        for (_, undo) in std::mem::take(&mut self.lasting) {
-            let _ = world.undo(undo);
+    /// Lets a fault happen that is no excuse for anything.
+    pub(super) fn inflict_harmless(&mut self, world: &mut World) {
+        let harmless: Vec<Kind> = Kind::harmless(&self.planned);
+        let kind = *world.rng.pick(&harmless);
+        if let Some(undos) = world.inflict(kind) {
+            *world.faults.entry(format!("{kind:?}")).or_default() += 1;
+            self.lasting.extend(undos);
         }
     }
 
     /// Whether every kind that was planned did happen, and met a message where that is its nature.
-    pub(super) fn covers(&self, met: &BTreeMap<&'static str, u64>) -> Result<(), String> {
+    pub(super) fn covers(&self, world: &World) -> Result<(), String> {
         for kind in &self.planned {
-            if !kind.has_met(met) || !self.happened.contains_key(kind) {
+            if !world.has_met(*kind) || !self.happened.contains_key(kind) {
                 return Err(format!("coverage: {kind:?} did not happen"));
             }
         }

@@ -4,16 +4,12 @@
 use std::collections::BTreeSet;
 
 use super::faults::Kind;
-use super::inflict::Undos;
+use super::inflict::{SERVERS_MAX, SERVERS_MIN, Undos};
 use super::plan::Undo;
 use super::workload::KEYS;
 use super::world::{LEADER, LEASE_MS, World};
 use crate::core::assignment::NodeId;
 use crate::core::machine::Millis;
-
-/// How many servers live at least after one was killed, and at most while they come and go.
-const SERVERS_MIN: usize = 4;
-const SERVERS_MAX: usize = 10;
 
 /// What becomes of a server in the middle of a rush.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -172,7 +168,7 @@ impl World {
     fn may_fall(&mut self, id: &NodeId) -> Option<()> {
         let sound = self.sound();
         let ids: Vec<&NodeId> = sound.keys().collect();
-        let enough = self.living().len() > SERVERS_MIN;
+        let enough = self.staying() > SERVERS_MIN;
         (enough && self.can_do_without(&BTreeSet::from([id]), &ids)).then_some(())
     }
 

@@ -44,6 +44,26 @@ impl World {
         alive.into_iter().map(|name| (self.identity(&name), name)).collect()
     }
 
+    /// The servers that live and were asked to leave.
+    pub(super) fn leaving(&self) -> Vec<String> {
+        let leaving = self.servers.iter().filter(|server| server.leaves);
+        let alive = leaving.filter(|server| self.cluster.is_alive(&server.name));
+        alive.map(|server| server.name.clone()).collect()
+    }
+
+    /// The members that stay: what the ring that gives slots their servers is made of.
+    pub(super) fn ring(&self, members: &[(String, u16)]) -> Vec<(String, u16)> {
+        let leaving = self.leaving();
+        let addrs: Vec<&str> = leaving.iter().map(|name| self.cluster.addr(name)).collect();
+        members.iter().filter(|(addr, _)| !addrs.contains(&addr.as_str())).cloned().collect()
+    }
+
+    /// Who holds a key, primary first, while nothing moves; empty while something does.
+    pub(super) fn holders(&mut self, key: &str) -> Vec<NodeId> {
+        let settled = self.view().is_some_and(|view| view.assignment.settled);
+        if settled { self.active(key) } else { Vec::new() }
+    }
+
     /// The active servers of a key, primary first, as the view leader has it.
     pub(super) fn active(&mut self, key: &str) -> Vec<NodeId> {
         let Some(view) = self.view() else {
@@ -61,7 +81,8 @@ impl World {
         let Some(view) = self.view() else {
             return self.together_last.clone();
         };
-        let sets = sets(&view);
+        let ring = self.ring(&view.members);
+        let sets = sets(&view, &ring);
         // A leader that was started again knows less than the one before, for a time.
         if view.assignment.settled && !sets.is_empty() {
             self.together_last = sets;
@@ -72,7 +93,7 @@ impl World {
     }
 }
 
-fn sets(view: &View) -> BTreeSet<BTreeSet<NodeId>> {
+fn sets(view: &View, ring: &[(String, u16)]) -> BTreeSet<BTreeSet<NodeId>> {
     let named = &view.assignment.servers;
     let mut sets = BTreeSet::new();
     for range in &view.assignment.ranges {
@@ -80,7 +101,7 @@ fn sets(view: &View) -> BTreeSet<BTreeSet<NodeId>> {
             indices.iter().map(|index| named[*index as usize].0.clone()).collect()
         };
         let (active, joining) = (ids(&range.3), ids(&range.4));
-        let target = three(&view.members, range.0);
+        let target = three(ring, range.0);
         let wanted = |id: &&NodeId| {
             named.iter().any(|(known, addr, _)| known == *id && target.contains(addr))
         };

@@ -1,5 +1,6 @@
 //! Clients that write and read a few keys, one operation at a time each.
 
+use super::availability::{LATENCY_MS_MAX, Went};
 use super::world::World;
 use crate::core::client::{Op, OpError, OpId, Outcome as Ended};
 use crate::core::machine::Millis;
@@ -28,9 +29,29 @@ struct Worker {
     process: u64,
     /// What it waits for.
     op: Option<OpId>,
+    /// What that is, and since when.
+    doing: (String, Millis),
+    /// How many requests its node had sent to servers before.
+    requests_before: u64,
+    /// When it had last asked for the view before.
+    view_at: Millis,
     /// When it begins something.
     next_at: Millis,
     alive: bool,
+}
+
+/// How an operation went, for runs that look at each.
+#[derive(Debug)]
+#[expect(dead_code, reason = "the name is told where an operation broke a rule")]
+pub(super) struct EndedOp {
+    pub(super) key: String,
+    name: String,
+    pub(super) well: bool,
+    pub(super) took: Millis,
+    /// How many requests it took.
+    pub(super) requests: u64,
+    /// When its client had last asked for the view before it.
+    pub(super) view_at: Millis,
 }
 
 /// All clients.
@@ -44,10 +65,18 @@ pub(super) struct Workload {
     values: u64,
     /// No operation is begun any more.
     pub(super) over: bool,
-    /// A key that nearly all go for, and until when.
-    rush: Option<(&'static str, Millis)>,
     /// Operations that failed and when, since that was looked at last.
     pub(super) failed: Vec<String>,
+    /// A key that nearly all go for, and until when.
+    rush: Option<(&'static str, Millis)>,
+    /// The keys that they use.
+    pub(super) keys: Vec<String>,
+    /// They begin nothing for now.
+    pub(super) resting: bool,
+    /// The longest time that a client does nothing.
+    pub(super) think_ms_max: Millis,
+    /// All that ended since that was looked at last.
+    pub(super) ended: Vec<EndedOp>,
 }
 
 impl Workload {
@@ -59,14 +88,21 @@ impl Workload {
             client_ids: 0,
             values: 0,
             over: false,
-            rush: None,
             failed: Vec::new(),
+            rush: None,
+            keys: KEYS.iter().map(ToString::to_string).collect(),
+            resting: false,
+            think_ms_max: THINK_MS_MAX,
+            ended: Vec::new(),
         }
     }
 
     /// When a client begins something.
     pub(super) fn next_at(&self) -> Millis {
-        let idle = self.workers.iter().filter(|w| w.op.is_none() && w.alive && !self.over);
+        let idle = self
+            .workers
+            .iter()
+            .filter(|w| w.op.is_none() && w.alive && !self.over && !self.resting);
         idle.map(|worker| worker.next_at).min().unwrap_or(Millis::MAX)
     }
 
@@ -95,7 +131,16 @@ impl World {
             let process = self.workload.process();
             let name = format!("c{}", number + 1);
             let next_at = self.cluster.now() + self.rng.between(0, THINK_MS_MAX);
-            let worker = Worker { name, process, op: None, next_at, alive: false };
+            let worker = Worker {
+                name,
+                process,
+                op: None,
+                doing: (String::new(), 0),
+                requests_before: 0,
+                view_at: 0,
+                next_at,
+                alive: false,
+            };
             self.workload.workers.push(worker);
             self.start_client(number);
         }
@@ -126,6 +171,15 @@ impl World {
         number
     }
 
+    /// For a while all clients work without a break, nearly always on this key.
+    pub(super) fn rush(&mut self, key: &'static str, until: Millis) {
+        let now = self.cluster.now();
+        self.workload.rush = Some((key, until));
+        for worker in &mut self.workload.workers {
+            worker.next_at = worker.next_at.min(now + self.rng.between(0, RUSH_THINK_MS_MAX));
+        }
+    }
+
     /// Takes in what has ended, and begins what is due.
     pub(super) fn drive_workload(&mut self) {
         let now = self.cluster.now();
@@ -137,8 +191,11 @@ impl World {
                 };
                 self.end(number, result);
             }
+            if self.workload.over || self.workload.resting {
+                continue;
+            }
             let worker = &self.workload.workers[number];
-            if worker.alive && worker.op.is_none() && worker.next_at <= now && !self.workload.over {
+            if worker.alive && worker.op.is_none() && worker.next_at <= now {
                 self.begin_one(number);
             }
         }
@@ -147,7 +204,8 @@ impl World {
     fn end(&mut self, number: usize, result: Result<Ended, OpError>) {
         let now = self.cluster.now();
         let rushes = self.workload.rush.is_some_and(|(_, until)| now < until);
-        let think_ms = self.rng.between(0, if rushes { RUSH_THINK_MS_MAX } else { THINK_MS_MAX });
+        let think_ms_max = if rushes { RUSH_THINK_MS_MAX } else { self.workload.think_ms_max };
+        let think_ms = self.rng.between(0, think_ms_max);
         let fresh = self.workload.process();
         let worker = &mut self.workload.workers[number];
         worker.op = None;
@@ -155,6 +213,20 @@ impl World {
         if let Err(error) = &result {
             self.workload.failed.push(format!("{} at {now}: {error}", worker.name));
         }
+        let (key, called) = worker.doing.clone();
+        let went = match &result {
+            Ok(_) => Went::Well,
+            Err(OpError::Busy) if self.originals.may_block(&key, called) => Went::Refused,
+            Err(_) => Went::Badly,
+        };
+        let name = worker.name.clone();
+        let requests = self.cluster.requests_to_servers(&name) - worker.requests_before;
+        let view_at = worker.view_at;
+        let (well, took) = (went == Went::Well, now - called);
+        let ended = EndedOp { key: key.clone(), name: name.clone(), well, took, requests, view_at };
+        self.workload.ended.push(ended);
+        self.judge(called, LATENCY_MS_MAX, went, || format!("{name}, key {key}: {result:?}"));
+        let worker = &mut self.workload.workers[number];
         let outcome = match result {
             Ok(Ended::Value(value)) => Outcome::Done(Some(value.as_str().to_string())),
             Ok(Ended::Written { .. } | Ended::NotFound) => Outcome::Done(None),
@@ -168,22 +240,14 @@ impl World {
         }
     }
 
-    /// For a while all clients work without a break, nearly always on this key.
-    pub(super) fn rush(&mut self, key: &'static str, until: Millis) {
-        let now = self.cluster.now();
-        self.workload.rush = Some((key, until));
-        for worker in &mut self.workload.workers {
-            worker.next_at = worker.next_at.min(now + self.rng.between(0, RUSH_THINK_MS_MAX));
-        }
-    }
-
     fn begin_one(&mut self, number: usize) {
         let now = self.cluster.now();
         let rush = self.workload.rush.filter(|(_, until)| now < *until && self.rng.chance(85));
-        let key = rush.map_or_else(|| *self.rng.pick(&KEYS), |(key, _)| key);
+        let any = || self.rng.pick(&self.workload.keys).clone();
+        let key = rush.map_or_else(any, |(key, _)| key.to_string());
         let value =
             self.rng.chance(if rush.is_some() { 65 } else { 50 }).then(|| self.workload.value());
-        self.begin_op(number, key, value);
+        self.begin_op(number, &key, value);
     }
 
     /// Has a client that is idle write a value, or read.
@@ -200,6 +264,9 @@ impl World {
             None => (Op::Read { key: name }, Action::Get),
         };
         self.history.call(now, worker.process, key, action);
+        worker.doing = (key.to_string(), now);
+        worker.view_at = self.cluster.leader_asked_at(&worker.name);
+        worker.requests_before = self.cluster.requests_to_servers(&worker.name);
         worker.op = Some(self.cluster.begin(&worker.name, op));
     }
 

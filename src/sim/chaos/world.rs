@@ -2,7 +2,11 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use super::availability::Availability;
+use super::locks::Locks;
+use super::losses::Losses;
 use super::original::Originals;
+use super::plan::Plan;
 use super::workload::Workload;
 use super::{Options, Stats};
 use crate::core::assignment::NodeId;
@@ -31,6 +35,8 @@ pub(super) struct ServerState {
     pub(super) name: String,
     /// It may lose its lease until then, if it has not already.
     pub(super) troubled_until: Millis,
+    /// It was asked to leave.
+    pub(super) leaves: bool,
 }
 
 /// All that a run is about.
@@ -48,6 +54,16 @@ pub(super) struct World {
     pub(super) faults: BTreeMap<String, u64>,
     pub(super) workload: Workload,
     pub(super) originals: Originals,
+    pub(super) availability: Availability,
+    pub(super) locks: Locks,
+    pub(super) losses: Losses,
+    /// Keys of whose servers two were killed at once, and the third.
+    pub(super) thirds: Vec<(&'static str, NodeId)>,
+    /// Grows whenever the view leader is killed or started.
+    pub(super) leader_changes: u64,
+    pub(super) servers_max: usize,
+    /// How many servers there were at the start.
+    pub(super) first_servers: u64,
     pub(super) together_last: BTreeSet<BTreeSet<NodeId>>,
 }
 
@@ -56,8 +72,7 @@ impl World {
         let mut rng = Rng::new(seed ^ 0x000c_4a05);
         let mut cluster = Cluster::new(rng.bits());
         cluster.keep_trace(options.trace_lines);
-        // None of the faults takes all who hold a range.
-        cluster.judge_later(Expected { crowd: CROWD_MAX, losses: false });
+        cluster.judge_later(Expected { crowd: CROWD_MAX, losses: options.whole_ranges });
         let originals = if options.originals { 2 } else { 0 };
         World {
             cluster,
@@ -68,15 +83,23 @@ impl World {
             faults: BTreeMap::new(),
             workload: Workload::new(),
             originals: Originals::new(originals),
+            availability: Availability::default(),
+            locks: Locks::new(),
+            losses: Losses::default(),
+            thirds: Vec::new(),
+            leader_changes: 0,
+            servers_max: 0,
+            first_servers: 0,
             together_last: BTreeSet::new(),
             rng,
         }
     }
 
-    /// Starts a ring of 5 to 7 servers and its clients.
+    /// Starts a ring of 5 to 9 servers and its clients.
     pub(super) fn begin(&mut self) {
         self.start_leader();
-        for _ in 0..self.rng.between(5, 7) {
+        self.first_servers = self.rng.between(5, 9);
+        for _ in 0..self.first_servers {
             self.join();
             let pause_ms = self.rng.between(0, 300);
             self.cluster.advance(pause_ms);
@@ -85,33 +108,52 @@ impl World {
     }
 
     pub(super) fn start_leader(&mut self) {
+        self.leader_changes += 1;
         let config = LeaderConfig { lease_ms: LEASE_MS, ..LeaderConfig::default() };
         self.cluster.spawn_leader(LEADER, config);
+    }
+
+    pub(super) fn crash_leader(&mut self) {
+        self.leader_changes += 1;
+        self.cluster.crash(LEADER);
     }
 
     /// Starts a server under a new name.
     pub(super) fn join(&mut self) {
         let name = format!("s{}", self.servers.len() + 1);
-        self.servers.push(ServerState { name: name.clone(), troubled_until: 0 });
+        self.servers.push(ServerState { name: name.clone(), troubled_until: 0, leaves: false });
         self.start_server(&name, 0);
     }
 
     /// Starts a server; port 0: the original's first.
     pub(super) fn start_server(&mut self, name: &str, port: u16) {
+        let server = self.servers.iter_mut().find(|server| server.name == name);
+        server.expect("it is one of ours").leaves = false;
         let (seed, heartbeat_ms) = (self.rng.bits(), HEARTBEAT_MS);
         let config = ServerConfig { port, seed, heartbeat_ms, ..ServerConfig::default() };
         self.cluster.spawn_server(name, config);
+        self.servers_max = self.servers_max.max(self.living().len());
     }
 
     /// Lets time pass until something has ended or is due, and lets the clients go on.
-    pub(super) fn step(&mut self, until: Millis) -> Result<(), String> {
+    pub(super) fn step(&mut self, until: Millis, plan: &Plan) -> Result<(), String> {
         let now = self.cluster.now();
-        let due = [until, self.workload.next_at(), self.originals.next_at()];
+        let due = [
+            until,
+            self.workload.next_at(),
+            self.originals.next_at(),
+            self.locks.next_at(),
+            self.availability.next_at(),
+        ];
         let due = due.into_iter().min().unwrap_or(until).max(now);
         let ended = self.cluster.ended();
         self.cluster.run_until(|cluster| cluster.ended() > ended, due - now);
+        // First, so that the history has a loss before what clients see of it.
+        self.look_for_losses()?;
         self.drive_workload();
         self.drive_originals();
+        self.drive_locks()?;
+        self.look_for_trouble(plan)?;
         self.cluster.broken().map_or(Ok(()), |broken| Err(broken.to_string()))
     }
 
@@ -125,6 +167,12 @@ impl World {
         let met = self.cluster.faults.happened().iter();
         faults.extend(met.map(|(kind, count)| (kind.to_string(), *count)));
         Stats {
+            servers_max: self.servers_max,
+            explained: self.availability.explained,
+            untroubled: self.availability.untroubled,
+            slowest_ms: self.availability.slowest_ms,
+            recovery_ms_max: self.availability.recovery_ms_max,
+            grants: self.locks.grants,
             operations: operations.len(),
             succeeded: ended(|outcome| matches!(outcome, Outcome::Done(_))),
             unknown: ended(|outcome| matches!(outcome, Outcome::Unknown)),

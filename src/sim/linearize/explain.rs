@@ -84,7 +84,7 @@ fn shrink(mut operations: Vec<Operation>, budget: &mut u64) -> Vec<Operation> {
     }
 }
 
-/// All but those from `start` to `end`; puts whose value is still read stay.
+/// All but those from `start` to `end`; puts whose value is still read stay, and so does what erases.
 fn without(operations: &[Operation], start: usize, end: usize) -> Vec<Operation> {
     let outside = |index: usize| index < start || index >= end;
     let read: BTreeSet<&str> = operations
@@ -98,6 +98,7 @@ fn without(operations: &[Operation], start: usize, end: usize) -> Vec<Operation>
         .collect();
     let stays = |(index, operation): &(usize, &Operation)| {
         outside(*index)
+            || operation.action == Action::Erase
             || matches!(&operation.action, Action::Put(value) if read.contains(value.as_str()))
     };
     operations.iter().enumerate().filter(stays).map(|(_, operation)| operation.clone()).collect()

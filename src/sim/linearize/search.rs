@@ -322,6 +322,7 @@ fn steps(operations: &[Operation]) -> Vec<Step> {
         .map(|operation| {
             let effect = match (&operation.action, &operation.outcome) {
                 (Action::Put(value), _) => Effect::Write(number(value)),
+                (Action::Erase, _) => Effect::Write(NOTHING),
                 (Action::Get, Outcome::Done(Some(value))) => Effect::Read(number(value)),
                 (Action::Get, _) => Effect::Read(NOTHING),
             };

@@ -1,0 +1,26 @@
+//! What tests may look at past all faults.
+
+use super::cluster::Cluster;
+use crate::core::machine::Millis;
+
+impl Cluster {
+    /// Whether every kept-open connection of a living process leads somewhere, or its owner knows
+    /// that it does not.
+    pub fn connections_are_sound(&self) -> bool {
+        let mut open = self.network.open.iter();
+        open.all(|((owner, _), link)| {
+            self.running(*owner).is_none() || !self.network.links[*link].broken
+        })
+    }
+
+    /// How many requests a node's processes have sent to servers; those to the view leader are not
+    /// counted.
+    pub fn requests_to_servers(&self, name: &str) -> u64 {
+        self.nodes[self.index(name)].requests_to_servers
+    }
+
+    /// When a node's processes last asked the view leader; 0: never.
+    pub fn leader_asked_at(&self, name: &str) -> Millis {
+        self.nodes[self.index(name)].leader_asked_at
+    }
+}
