@@ -62,6 +62,10 @@ fn tell(violation: &Violation, in_full: bool) {
             let _ = writeln!(out, "  {line}");
         }
     }
+    // For whoever has to find the cause.
+    if let Ok(path) = std::env::var("SIM_TRACE") {
+        let _ = std::fs::write(format!("{path}-{}", violation.seed), &violation.trace);
+    }
     let _ = writeln!(out, "VIOLATION {violation}");
     let _ = writeln!(out, "run it again: make sim SEED={} SEEDS=1", violation.seed);
 }

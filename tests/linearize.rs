@@ -199,9 +199,13 @@ fn random_history(
                 history.end(at, process, outcome);
             } else if history.len() < operations_max {
                 let gets = value.is_none() || chance < 50;
-                let action = value.filter(|_| !gets).map_or(Action::Get, Action::Put);
+                let action = match value.filter(|_| !gets) {
+                    Some(value) => Action::Put(value),
+                    None if chance >= 90 => Action::Erase,
+                    None => Action::Get,
+                };
+                busy.insert(process, action == Action::Get);
                 history.call(at, process, &format!("k{key}"), action);
-                busy.insert(process, gets);
             }
         }
         history

@@ -23,4 +23,9 @@ impl Cluster {
     pub fn leader_asked_at(&self, name: &str) -> Millis {
         self.nodes[self.index(name)].leader_asked_at
     }
+
+    /// Puts a line of one's own into the trace.
+    pub fn remark(&mut self, what: impl FnOnce() -> String) {
+        self.trace.add(self.now, || format!("-- {}", what()));
+    }
 }

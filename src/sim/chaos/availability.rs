@@ -27,10 +27,6 @@ pub(super) const LATENCY_MS_MAX: Millis = 1_500;
 /// three may meet a server with an old route, and wait a second where it leads.
 pub(super) const DIALOGUE_MS_MAX: Millis = 4_500;
 
-/// How long the seven requests of an original client's `setr` may take together: each of the last
-/// three may meet a server with an old route, and wait a second where it leads.
-pub(super) const DIALOGUE_MS_MAX: Millis = 4_500;
-
 /// How often a ring that is not whole is looked at.
 const LOOK_MS: Millis = 100;
 

@@ -22,6 +22,9 @@ const VOTES_MS: Millis = 10_000;
 /// How long it keeps one where its clock runs at half the rate.
 const SLOW_VOTES_MS: Millis = 2 * VOTES_MS;
 
+/// How much later a server that is stopped may take in a request for a vote.
+const LATE_MS: Millis = 10_000;
+
 /// Where the view leader listens.
 const LEADER_ADDR: &str = "10.0.0.1:39000";
 
@@ -279,7 +282,7 @@ impl World {
         let now = self.cluster.now();
         let wrong_clocks = self.clocks_wrong_until >= self.originals.clients[number].voted_at;
         let stands_ms = if wrong_clocks { SLOW_VOTES_MS } else { VOTES_MS };
-        let until = if told { now } else { now + stands_ms };
+        let until = if told { now } else { now + LATE_MS + stands_ms };
         let votes = self.originals.votes.iter_mut();
         for vote in votes.filter(|(_, voter, until)| *voter == number && until.is_none()) {
             vote.2 = Some(until);
@@ -313,7 +316,7 @@ impl World {
         for addr in three(&members, slot_of(key.as_bytes())) {
             self.cluster.ask(&ip, &addr, &request);
         }
-        let until = self.cluster.now() + SLOW_VOTES_MS;
+        let until = self.cluster.now() + LATE_MS + SLOW_VOTES_MS;
         self.originals.votes.push((key.to_string(), usize::MAX, Some(until)));
     }
 }

@@ -142,6 +142,7 @@ impl Plan {
                     if undo.troubles() {
                         world.trouble();
                     }
+                    world.cluster.remark(|| format!("over: {undo:?}"));
                     self.lasting.extend(world.undo(undo));
                 }
             }
@@ -160,6 +161,7 @@ impl Plan {
                     if kind.troubles() {
                         world.trouble();
                     }
+                    world.cluster.remark(|| format!("{kind:?} it is, until {undos:?}"));
                     *self.happened.entry(kind).or_default() += 1;
                     *world.faults.entry(format!("{kind:?}")).or_default() += 1;
                     self.lasting.extend(undos);

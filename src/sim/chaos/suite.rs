@@ -11,7 +11,7 @@ use super::faults::Kind;
 use super::{Options, Stats, Violation, planned, run, run_twice};
 
 /// How many lines of trace are kept of a run that is to be looked at.
-const TRACE_LINES: usize = 3_000;
+const TRACE_LINES: usize = 200_000;
 
 /// Which seeds run, and how.
 #[derive(Debug, Clone)]
