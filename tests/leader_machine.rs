@@ -162,3 +162,26 @@ fn a_plain_heartbeat_is_believed_for_its_lease() {
     assert!(stage.out.is_empty(), "nobody asks an original server who it is");
     assert_eq!(stage.leader.deadline(), None, "its lease is looked at when somebody asks");
 }
+
+#[test]
+fn a_goodbye_of_a_server_that_is_needed_is_not_taken() {
+    let mut stage = Stage::new(LeaderConfig::default());
+    stage.handle(Input::Start);
+    stage.now = 1_000;
+    stage.handle(Input::Tick);
+    let saying = |port, requestor, more| {
+        heartbeat(port, requestor).replace(r#""version": 1"#, &format!(r#""version": 1{more}"#))
+    };
+    stage.ask_here(&saying(38000, "0.5", ""));
+    stage.ask_here(&saying(38001, "0.25", ""));
+    // It was let go, but meanwhile something has come to depend on it.
+    let reply = stage.ask_here(&saying(38000, "0.5", r#", "leaving": true, "left": true"#));
+    assert!(reply.contains(r#""dht": {"#) && !reply.contains("may_leave"), "{reply}");
+    assert!(stage.ask_here(QUERY).contains("38000"));
+    // Where nobody stays, nobody is waited for.
+    let reply = stage.ask_here(&saying(38001, "0.25", r#", "leaving": true"#));
+    assert!(reply.contains(r#""may_leave":true"#), "{reply}");
+    let reply = stage.ask_here(&saying(38000, "0.5", r#", "leaving": true, "left": true"#));
+    assert!(reply.starts_with(r#"{"status": "ok""#) && !reply.contains("dht"), "{reply}");
+    assert!(!stage.ask_here(QUERY).contains("38000"));
+}

@@ -412,6 +412,35 @@ fn a_repetition_that_comes_too_late_is_unknown() {
 }
 
 #[test]
+fn a_goodbye_that_is_not_taken_is_taken_back() {
+    let mut stage = Stage::new();
+    let snapshot = |stage: &Stage, may_leave| {
+        let snapshot = stage.snapshot(0, Vec::new());
+        let said = snapshot.replace('}', &format!(r#","may_leave":{may_leave}}}"#));
+        format!(r#"{{"status": "ok", "epoch": 1, "dht": {said}}}"#).into_bytes()
+    };
+    let left = |out: &[Output]| out.iter().any(|o| matches!(o, Output::Note(Note::Left)));
+    let mut out = Vec::new();
+    stage.server.handle(0, Input::Leave, &mut out);
+    for taken in [false, true] {
+        let (call, asks) = leader_call(&out, "heartbeat").expect("it asks to leave");
+        assert!(String::from_utf8_lossy(&asks).contains(r#""leaving":true"#));
+        out.clear();
+        let result = Ok(snapshot(&stage, true));
+        stage.server.handle(1, Input::Returned { call, result }, &mut out);
+        let (call, goodbye) = leader_call(&out, "heartbeat").expect("it says goodbye");
+        assert!(String::from_utf8_lossy(&goodbye).contains(r#""left":true"#) && !left(&out));
+        out.clear();
+        let answer = br#"{"status": "ok", "epoch": 2}"#.to_vec();
+        let result = Ok(if taken { answer } else { snapshot(&stage, false) });
+        stage.server.handle(2, Input::Returned { call, result }, &mut out);
+        assert_eq!(left(&out), taken);
+        stage.server.handle(30_000, Input::Tick, &mut out);
+    }
+    assert!(leader_call(&out, "heartbeat").is_none(), "who has left says nothing more");
+}
+
+#[test]
 fn slots_that_do_not_exist_are_nobodys() {
     let mut stage = Stage::new();
     let you = &stage.id;

@@ -37,11 +37,11 @@ impl Leader {
                 if let (Some(said), Some(known)) = (&extension, &member.extension) {
                     let id = known.id.clone();
                     self.acknowledged(&id, said.revision, &said.dropped);
-                    if said.left {
+                    if said.left && self.may_leave(&id) {
                         self.remove(now, &[addr], LEFT, out);
                         return Reply::status("ok").number("epoch", self.epoch).finish();
                     }
-                    self.wants_to_leave(now, &id, said.leaving, out);
+                    self.wants_to_leave(now, &id, said, out);
                 }
             }
             Some(other) => {

@@ -5,23 +5,26 @@
 //! change. Then it is told that it may leave; with its last heartbeat it is no member any more.
 
 use super::{Leader, Out};
-use crate::core::assignment::NodeId;
+use crate::core::assignment::{HeartbeatExtension, NodeId};
 use crate::core::machine::Millis;
 use crate::core::planted::{Planted, planted};
 
 impl Leader {
-    /// A member says whether it wants to leave.
+    /// A member says whether it wants to leave. One that says goodbye and may not is told so by
+    /// the reply, which has a snapshot.
     pub(super) fn wants_to_leave(
         &mut self,
         now: Millis,
         id: &NodeId,
-        leaving: bool,
+        said: &HeartbeatExtension,
         out: &mut Out,
     ) {
         let Some(extension) = self.members.extension_mut(id) else {
             return;
         };
-        if leaving && !std::mem::replace(&mut extension.leaving, true) {
+        // One that was let go, and is needed again, has to be told once more.
+        extension.leave_told &= !said.left;
+        if said.leaving && !std::mem::replace(&mut extension.leaving, true) {
             self.replan(now, out);
         }
     }

@@ -303,6 +303,8 @@ impl Leader {
             range.state = new;
         }
         plan::merge(&mut self.ranges);
+        // The last range may just have been resolved.
+        self.end_recovery(now);
         lost.tell(out);
         self.tell_waiting(now, out);
         let ranges = &self.ranges;

@@ -1,7 +1,9 @@
 //! A planned leave: this server asks to go, and goes when the leader says that it may.
 
 use super::{Out, Purpose, Server};
-use crate::core::machine::{Millis, Note, Output};
+use crate::core::assignment::Snapshot;
+use crate::core::machine::{CallError, Millis, Note, Output};
+use crate::core::wire::json::Object;
 
 /// How far a planned leave is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -41,8 +43,30 @@ impl Server {
         self.send_heartbeat(Purpose::Goodbye, out);
     }
 
-    /// The goodbye was heard, or was not: the leader then finds out that nobody is here.
-    pub(super) fn left(&mut self, out: &mut Out) {
+    /// The leader has answered the goodbye, or has not. One that answers with more than a status
+    /// needs this server again, since something has changed meanwhile; one that does not answer
+    /// finds out later that nobody is here.
+    pub(super) fn goodbye_answered(
+        &mut self,
+        now: Millis,
+        result: &Result<Vec<u8>, CallError>,
+        out: &mut Out,
+    ) {
+        let reply = result.as_ref().ok().and_then(|reply| Object::parse(reply).ok());
+        let Some(snapshot) = reply.and_then(|reply| reply.decode::<Snapshot>("dht")) else {
+            return self.left(out);
+        };
+        self.leaving = Leaving::Asked;
+        if snapshot.tell {
+            self.registered = false;
+            self.acked = 0;
+            self.heartbeat(now, out);
+        } else {
+            self.adopt(now, snapshot, out);
+        }
+    }
+
+    fn left(&mut self, out: &mut Out) {
         if self.leaving != Leaving::Left {
             self.leaving = Leaving::Left;
             out.push(Output::Note(Note::Left));

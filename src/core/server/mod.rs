@@ -348,7 +348,7 @@ impl Machine for Server {
             Input::Frame { to, origin, message } => self.frame(now, to, &origin, &message, out),
             Input::Returned { call, result } => match self.calls.remove(&call) {
                 Some(Purpose::Heartbeat) => self.heartbeat_answered(now, result, out),
-                Some(Purpose::Goodbye) => self.left(out),
+                Some(Purpose::Goodbye) => self.goodbye_answered(now, &result, out),
                 Some(Purpose::Report(synced)) => self.report_answered(call, synced, &result, out),
                 Some(Purpose::Vote { addr, key }) => self.voted(now, addr, key, &result, out),
                 Some(Purpose::Copy { addr, key }) => {

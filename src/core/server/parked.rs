@@ -50,16 +50,21 @@ impl Server {
 
     /// A request came that this server does not serve: it may soon, or somebody else does.
     pub(super) fn not_serving(&mut self, now: Millis, slot: Slot, parked: Parked, out: &mut Out) {
-        let reconciles = self.holds.at(slot).is_some_and(|h| matches!(h.role, Role::Primary(_)));
-        let behind = !self.knows_newer(slot, parked.revision());
-        if (reconciles || behind) && self.parked.len() < PARKED_MAX {
-            if behind {
+        if self.may_soon(slot, parked.revision()) && self.parked.len() < PARKED_MAX {
+            if !self.knows_newer(slot, parked.revision()) {
                 self.heartbeat(now, out);
             }
             self.parked.push((now + PARKED_MS, parked));
             return;
         }
         self.send_elsewhere(parked, out);
+    }
+
+    /// Whether this server may soon serve a slot for a client that knows this revision: it is its
+    /// primary and reconciles, or there may be news of the slot that it has not heard.
+    fn may_soon(&self, slot: Slot, revision: Revision) -> bool {
+        let leads = self.holds.at(slot).is_some_and(|h| matches!(h.role, Role::Primary(_)));
+        leads || (!self.knows_newer(slot, revision) && self.acked < revision)
     }
 
     fn send_elsewhere(&mut self, parked: Parked, out: &mut Out) {
@@ -78,7 +83,7 @@ impl Server {
                     Parked::Write(write) => self.write(now, write, out),
                     Parked::Read(read) => self.read(now, read, out),
                 }
-            } else if until <= now {
+            } else if until <= now || !self.may_soon(slot, request.revision()) {
                 self.send_elsewhere(request, out);
             } else {
                 self.parked.push((until, request));
