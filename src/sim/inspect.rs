@@ -1,7 +1,10 @@
 //! What tests may look at past all faults.
 
 use super::cluster::Cluster;
+use super::node::Program;
+use crate::core::hash::slot_of;
 use crate::core::machine::Millis;
+use crate::core::wire::peer::Cell;
 
 impl Cluster {
     /// Whether every kept-open connection of a living process leads somewhere, or its owner knows
@@ -27,5 +30,16 @@ impl Cluster {
     /// Puts a line of one's own into the trace.
     pub fn remark(&mut self, what: impl FnOnce() -> String) {
         self.trace.add(self.now, || format!("-- {}", what()));
+    }
+
+    /// A server's copy of a key, with its version; `None` where it has none.
+    pub fn copy_of(&self, name: &str, key: &str) -> Option<&Cell> {
+        let Some(Program::Server(server)) = &self.nodes[self.index(name)].program else {
+            return None;
+        };
+        let slot = slot_of(key.as_bytes());
+        let mut cells = server.audit().cells();
+        let found = cells.find(|(at, named, _)| *at == slot && named.as_bytes() == key.as_bytes());
+        found.map(|(_, _, cell)| cell)
     }
 }

@@ -78,7 +78,7 @@ pub(super) fn whole(world: &mut World) -> String {
     if view.assignment.settled { String::new() } else { format!("not settled: {:?}", view) }
 }
 
-/// Every key is on its three servers, with one value, and nowhere else.
+/// Every key is on its three servers, with one value and one version, and nowhere else.
 fn placement(world: &mut World) -> Result<(), String> {
     let members = world.view().ok_or("no view leader")?.members;
     let living = world.living();
@@ -90,8 +90,13 @@ fn placement(world: &mut World) -> Result<(), String> {
             let request = format!(r#"{{"cmd": "get", "key": "{key}"}}"#);
             let reply = world.cluster.peek(name, &request).unwrap_or_default();
             let object = Object::parse(reply.as_bytes()).map_err(|error| error.to_string())?;
-            if let Some(value) = object.raw("value") {
-                found.insert(world.cluster.addr(name).to_string(), value.to_string());
+            let copy = world.cluster.copy_of(name, key);
+            if copy.map(|cell| cell.value.as_str()) != object.raw("value") {
+                return Err(format!("{name} holds {copy:?} of key {key} and answers {reply}"));
+            }
+            if let Some(cell) = copy {
+                // Value and version: equal values of two versions would part at the next fail-over.
+                found.insert(world.cluster.addr(name).to_string(), format!("{cell:?}"));
             }
         }
         let holders: BTreeSet<String> = found.keys().cloned().collect();
