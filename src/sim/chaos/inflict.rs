@@ -152,6 +152,7 @@ impl World {
             Undo::Fade(name) => self.fade(&name),
             Undo::FallBehind(key) => self.fall_behind(key),
             Undo::CutFromRing(name) => self.cut_from_ring(&name),
+            Undo::BackToRing(name) => self.back_to_ring(&name),
             Undo::Rush(key, for_ms) => self.rush(key, self.cluster.now() + for_ms),
             Undo::Resume(name) if !self.cluster.is_alive(&name) => {}
             Undo::Resume(name) => self.cluster.resume(&name),

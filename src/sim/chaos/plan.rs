@@ -33,6 +33,7 @@ pub(super) enum Undo {
     Visit(Millis),
     Fade(String),
     CutFromRing(String),
+    BackToRing(String),
     Rush(&'static str, Millis),
 }
 

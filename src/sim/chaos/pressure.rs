@@ -98,10 +98,7 @@ impl World {
             }
         }
         undos.push((cut_at, Undo::CutFromRing(primary.clone())));
-        let ip = self.cluster.ip(&primary).to_string();
-        let others = self.ring_ips();
-        let pairs = others.into_iter().map(|other| (ip.clone(), other)).collect();
-        undos.push((until, Undo::Mend(pairs)));
+        undos.push((until, Undo::BackToRing(primary)));
         for rush_at in [cut_at, cut_at + LEASE_MS - 300] {
             undos.push((rush_at, Undo::Rush(key, 900)));
         }
@@ -113,6 +110,14 @@ impl World {
         let ip = self.cluster.ip(name).to_string();
         for other in self.ring_ips().into_iter().filter(|other| *other != ip) {
             self.cluster.faults.cut(&ip, &other);
+        }
+    }
+
+    /// It reaches them again, those included that have come since this was planned.
+    pub(super) fn back_to_ring(&mut self, name: &str) {
+        let ip = self.cluster.ip(name).to_string();
+        for other in self.ring_ips() {
+            self.cluster.faults.mend(&ip, &other);
         }
     }
 
