@@ -25,9 +25,10 @@ pub(super) const LEASE_MS: Millis = 6_000;
 /// How often a server renews its lease.
 const HEARTBEAT_MS: Millis = 2_000;
 
-/// How many may wait in any one queue: more than all clients can have under way, and what the
-/// servers of a ring ask one another besides.
-const CROWD_MAX: usize = 100;
+/// How many may wait in any one queue: more than all clients can have under way, than the servers of
+/// a ring ask one another besides, and than clients in a rush can write while a joiner is silent:
+/// such writes are acknowledged without it, and wait for it until it answers or is removed.
+const CROWD_MAX: usize = 1_000;
 
 /// A server that ran or runs.
 #[derive(Debug)]
