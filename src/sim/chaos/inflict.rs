@@ -127,7 +127,8 @@ impl World {
         }
     }
 
-    fn burst(&mut self, kind: Kind) {
+    /// Messages are lost, repeated or late from now on.
+    pub(super) fn burst(&mut self, kind: Kind) {
         let percent = self.rng.between(3, 40);
         let faults = &mut self.cluster.faults;
         match kind {

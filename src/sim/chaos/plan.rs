@@ -137,6 +137,8 @@ impl Plan {
             match undo {
                 // A burst ends when it has met somebody.
                 Undo::Quiet(kind) if !world.has_met(kind) => {
+                    // Another fault may have ended it meanwhile.
+                    world.burst(kind);
                     self.lasting.push((now + BURST_LONGER_MS, Undo::Quiet(kind)));
                 }
                 undo => {
