@@ -11,7 +11,7 @@ from collections.abc import Iterator
 import pytest
 
 import rawwire
-from chaos.links import CLIENTS, LEADER, Way
+from chaos.links import CLIENTS, LEADER, OTHER_CLIENTS, Way
 from chaos.proxy import Gate, Proxy
 from harness import wait_until
 from rawwire import Connection
@@ -183,6 +183,19 @@ def test_a_closed_gate(proxy: Proxy, gate: Gate, echo: Echo) -> None:
         assert silent(connection)
         proxy.point(gate, echo.port)
         assert connection.read_text() == "early"
+
+
+def test_clients_are_two_parties(proxy: Proxy, echo: Echo) -> None:
+    """One hears nothing while the other one is served."""
+    gate = proxy.open_gate("s1")
+    proxy.point(gate, echo.port)
+    proxy.set_link("s1", OTHER_CLIENTS, Way.HOLD)
+    with Connection(gate.port) as one, Connection(gate.port) as other:
+        one.send_text("{}")
+        assert one.read_text() == "{}"
+        other.send_text("{}")
+        assert silent(other)
+        assert proxy.dialers("s1") == [CLIENTS, OTHER_CLIENTS]
 
 
 def test_who_connects(proxy: Proxy, echo: Echo) -> None:

@@ -8,6 +8,8 @@ from dataclasses import dataclass, field
 from enum import Enum
 
 CLIENTS = "clients"
+OTHER_CLIENTS = "other clients"
+"""Of the clients' connections to servers every other one, so that some see what others do not."""
 LEADER = "leader"
 
 

@@ -11,7 +11,7 @@ import threading
 from collections.abc import Callable
 
 from chaos.cluster import Cluster, Server
-from chaos.links import CLIENTS, LEADER, Way
+from chaos.links import CLIENTS, LEADER, OTHER_CLIENTS, Way
 from harness import wait_until
 
 Episode = Callable[["Nemesis"], None]
@@ -55,7 +55,7 @@ class Nemesis:
     def others(self, server: Server) -> list[str]:
         """All parties but this server, the view leader and the clients included."""
         names = [each.name for each in self.cluster.servers() if each is not server]
-        return [*names, LEADER, CLIENTS]
+        return [*names, LEADER, CLIENTS, OTHER_CLIENTS]
 
     def way(self) -> Way:
         """Whether a cut holds or drops."""
@@ -140,7 +140,9 @@ def isolate_but_for_clients(nemesis: Nemesis) -> None:
     [victim] = nemesis.pick()
     way = nemesis.way()
     nemesis.say(f"cut {victim.name} off from all but the clients, {way.value}")
-    cluster.links(victim.name, [name for name in nemesis.others(victim) if name != CLIENTS], way)
+    clients = (CLIENTS, OTHER_CLIENTS)
+    others = [name for name in nemesis.others(victim) if name not in clients]
+    cluster.links(victim.name, others, way)
     wait_until(lambda: cluster.lists_none(victim), what="its lease to end")
     nemesis.last(0.5, 1.5)
 
@@ -180,6 +182,15 @@ def one_way(nemesis: Nemesis) -> None:
         source, target = (victim.name, other) if speaks else (other, victim.name)
         nemesis.cluster.proxy.set_link(source, target, way)
     nemesis.last(0.5, nemesis.cluster.lease_seconds + 1)
+
+
+def lose_replies(nemesis: Nemesis) -> None:
+    """What a server tells some clients is lost: they ask again for what was done."""
+    victims = nemesis.pick(2)
+    nemesis.say(f"some clients do not hear {names(victims)}")
+    for victim in victims:
+        nemesis.cluster.proxy.set_link(victim.name, CLIENTS, Way.DROP)
+    nemesis.last(1.5, 2.5)
 
 
 def hold_and_release(nemesis: Nemesis) -> None:
@@ -303,6 +314,7 @@ EPISODES: dict[str, list[Episode]] = {
         isolate_from_servers,
         isolate_from_leader,
         one_way,
+        lose_replies,
         hold_and_release,
         slow,
         resets,

@@ -19,7 +19,7 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import TypeVar
 
-from chaos.links import CLIENTS, LEADER, Link, Way
+from chaos.links import CLIENTS, LEADER, OTHER_CLIENTS, Link, Way
 from postcard import Reader
 
 T = TypeVar("T")
@@ -97,6 +97,7 @@ class Proxy:
         self._links: dict[tuple[str, str], Link] = {}
         self._streams: set[Stream] = set()
         self._resets = 0
+        self._clients = 0
         self._tasks: set[asyncio.Task[None]] = set()
         self._thread = threading.Thread(target=self._serve_all, daemon=True)
         self._thread.start()
@@ -312,7 +313,10 @@ class Proxy:
         """Reads as much as it takes to know who has connected; returns that, and who."""
         first, body = await read_frame(reader)
         if body != bytes([PEER_MARK]):
-            return first, LEADER if command(body) in LEADER_COMMANDS else CLIENTS
+            if command(body) in LEADER_COMMANDS:
+                return first, LEADER
+            self._clients += 1
+            return first, CLIENTS if self._clients % 2 else OTHER_CLIENTS
         second, body = await read_frame(reader)
         said = Reader(body)
         said.take(1)
