@@ -135,18 +135,13 @@ class History:
         function: Literal["put", "get"],
         key: str,
         value: str | None,
-    ) -> int:
-        """Add an event that happens now.
-
-        Returns:
-            Its time.
-        """
+    ) -> None:
+        """Add an event that happens now."""
         event: dict[str, Any] = {"at": 0, "process": process, "type": kind}
         event |= {"f": function, "key": key, "value": value}
         with self._lock:
-            event["at"] = at = (time.monotonic_ns() - self._began_ns) // 1000
+            event["at"] = (time.monotonic_ns() - self._began_ns) // 1000
             self._lines.append(json.dumps(event, separators=(",", ":")))
-        return at
 
 
 class RecordedClient:

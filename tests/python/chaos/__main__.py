@@ -18,6 +18,7 @@ def main() -> int:
     args = parser.parse_args()
     seed = int(time.time()) if args.seed is None else args.seed
     kinds = KINDS if args.kind == "all" else [args.kind]
+    episodes = operations = 0
     for kind in kinds:
         print(f"{kind}, seed {seed}:", flush=True)
         try:
@@ -27,6 +28,9 @@ def main() -> int:
         except AssertionError:
             return 1
         print(summary, flush=True)
+        episodes += sum(summary.episodes.values())
+        operations += sum(summary.operations.values())
+    print(f"{len(kinds)} kinds, {episodes} episodes, {operations} operations: all well")
     return 0
 
 

@@ -8,7 +8,7 @@ import tempfile
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -72,32 +72,31 @@ def run(
     clients, key_count = (40, 10) if kind in CYCLES else (8, 60)
     keys = [f"key{number}" for number in range(key_count)]
     began = time.monotonic()
-    cluster = Cluster(SERVERS, can_leave=kind == "leave")
-    nemesis = Nemesis(cluster, rng)
-    think = clients / 400
-    load = Workload(cluster.viewleader, keys, clients, seed=str(seed), think_seconds=think)
-    try:
-        with explained(summary, nemesis, load):
-            locks = verdict.Locks(cluster)
-            load.served(verdict.SERVED_ROUNDS)
-            for episode in episodes(kind, rng):
-                over = time.monotonic() - began >= seconds
-                if over and sum(summary.episodes.values()) >= once:
-                    break
-                nemesis.done = []
-                summary.episodes[episode.__name__] += 1
-                episode(nemesis)
-                if kind == "leave":
-                    assert not load.failures, f"clients noticed: {load.failures}"
-                heal(nemesis, SERVERS)
-                verdict.check(cluster, load, locks)
-                tell(f"{time.monotonic() - began:6.1f} s  {'; '.join(nemesis.done)}")
-            summary.operations = verdict.counts(load.history.lines())
-            summary.proxy = cluster.proxy.counts()
-            summary.check_coverage()
-    finally:
-        load.stop()
-        cluster.stop()
+    with ExitStack() as stack:
+        cluster = Cluster(SERVERS, can_leave=kind == "leave")
+        stack.callback(cluster.stop)
+        nemesis = Nemesis(cluster, rng)
+        think = clients / 400
+        load = Workload(cluster.viewleader, keys, clients, seed=str(seed), think_seconds=think)
+        stack.callback(load.stop)
+        stack.enter_context(explained(summary, nemesis, load))
+        locks = verdict.Locks(cluster)
+        load.served(verdict.SERVED_ROUNDS)
+        for episode in episodes(kind, rng):
+            over = time.monotonic() - began >= seconds
+            if over and sum(summary.episodes.values()) >= once:
+                break
+            nemesis.done = []
+            summary.episodes[episode.__name__] += 1
+            episode(nemesis)
+            if kind == "leave":
+                assert not load.failures, f"clients noticed: {load.failures}"
+            heal(nemesis, SERVERS)
+            verdict.check(cluster, load, locks)
+            tell(f"{time.monotonic() - began:6.1f} s  {'; '.join(nemesis.done)}")
+        summary.operations = verdict.counts(load.history.lines())
+        summary.proxy = cluster.proxy.counts()
+        summary.check_coverage()
     summary.seconds = time.monotonic() - began
     return summary
 
