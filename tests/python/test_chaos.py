@@ -28,9 +28,9 @@ KEYS = [f"key{number}" for number in range(10)]
 @pytest.mark.parametrize(
     ("kind", "episodes"),
     [
-        ("kills", 4),
+        ("kills", 5),
         ("rolling", 1),
-        ("pauses", 2),
+        ("pauses", 3),
         ("network", 3),
         ("leader", 2),
         ("mixed", 2),

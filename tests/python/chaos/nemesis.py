@@ -10,6 +10,7 @@ import signal
 import threading
 from collections.abc import Callable
 
+import placement
 from chaos.cluster import Cluster, Server
 from chaos.links import CLIENTS, LEADER, OTHER_CLIENTS, Way
 from harness import wait_until
@@ -101,6 +102,20 @@ def pause(nemesis: Nemesis) -> None:
     """One server or two stop for longer than a lease, and go on as if nothing had happened."""
     cluster = nemesis.cluster
     victims = nemesis.pick(nemesis.rng.randint(1, 2))
+    nemesis.say(f"stop {names(victims)}")
+    cluster.pause(*victims)
+    wait_until(lambda: cluster.lists_none(*victims), what="the leases to end")
+    nemesis.last(0, 0.5)
+    nemesis.say("let them go on")
+    cluster.resume()
+
+
+def pause_three(nemesis: Nemesis) -> None:
+    """All servers of some keys stop for longer than a lease: the keys wait, and nothing is lost."""
+    cluster = nemesis.cluster
+    view = cluster.view()["result"]
+    addresses = placement.replicas(view, f"key{nemesis.rng.randrange(10)}")
+    victims = [each for each in cluster.servers() if each.gate.address in addresses]
     nemesis.say(f"stop {names(victims)}")
     cluster.pause(*victims)
     wait_until(lambda: cluster.lists_none(*victims), what="the leases to end")
@@ -290,24 +305,29 @@ def two_at_once(nemesis: Nemesis) -> None:
 
 
 def kill_half_heard(nemesis: Nemesis) -> None:
-    """A server is killed while not all others hear it: its last writes are on some of them only."""
+    """A server is killed while others do not hear it: its last writes are on some, or on none.
+
+    One that has heard it may be killed with it: what it acknowledged is on the third server too.
+    """
     cluster = nemesis.cluster
     [victim] = nemesis.pick()
     others = [each.name for each in cluster.servers() if each is not victim]
-    deaf = nemesis.rng.sample(others, nemesis.rng.randint(1, 2))
-    nemesis.say(f"{', '.join(deaf)} do not hear {victim.name}; kill -9 {victim.name}")
+    deaf = nemesis.rng.sample(others, nemesis.rng.randint(1, len(others)))
+    hearing = [each for each in cluster.servers() if each.name in set(others) - set(deaf)]
+    victims = [victim, *nemesis.rng.sample(hearing, min(len(hearing), nemesis.rng.randint(0, 1)))]
+    nemesis.say(f"{', '.join(deaf)} do not hear {victim.name}; kill -9 {names(victims)}")
     for name in deaf:
         cluster.proxy.set_link(victim.name, name, Way.DROP)
     nemesis.last(0.1, 0.6)
-    cluster.kill(victim)
+    cluster.kill(*victims)
     cluster.proxy.heal()
-    wait_until(lambda: cluster.lists_none(victim), what="the dead to leave the view")
+    wait_until(lambda: cluster.lists_none(*victims), what="the dead to leave the view")
 
 
 EPISODES: dict[str, list[Episode]] = {
-    "kills": [kill_one, kill_two, kill_half_heard, join_and_kill],
+    "kills": [kill_one, kill_two, kill_half_heard, join_and_kill, kill_half_heard],
     "rolling": [rolling],
-    "pauses": [pause, pause_leader],
+    "pauses": [pause, pause_three, pause_leader],
     "network": [
         isolate,
         isolate_but_for_clients,
