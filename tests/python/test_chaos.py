@@ -32,7 +32,7 @@ KEYS = [f"key{number}" for number in range(10)]
         ("rolling", 1),
         ("pauses", 3),
         ("network", 3),
-        ("leader", 2),
+        ("leader", 3),
         ("mixed", 2),
         ("cycle", 2),
         ("leave", 2),

@@ -261,6 +261,22 @@ def restart_leader_and_kill(nemesis: Nemesis) -> None:
     nemesis.cluster.restart_leader()
 
 
+def restart_leader_and_join(nemesis: Nemesis) -> None:
+    """New servers, which hold nothing, wait for the next view leader beside those of the ring."""
+    cluster = nemesis.cluster
+    nemesis.say("kill -9 the view leader")
+    cluster.kill_leader()
+    added = cluster.add(nemesis.rng.randint(1, 2))
+    nemesis.say(f"start {names(added)}")
+    nemesis.last(0, 0.3)
+    if nemesis.rng.random() < 0.5:
+        victims = nemesis.rng.sample([each for each in cluster.servers() if each not in added], 1)
+        nemesis.say(f"kill -9 {names(victims)}")
+        cluster.kill(*victims)
+    nemesis.say("start another view leader")
+    cluster.restart_leader()
+
+
 def join_and_kill(nemesis: Nemesis) -> None:
     """A server is killed while two others are joining."""
     joiners = nemesis.cluster.add(2)
@@ -339,7 +355,7 @@ EPISODES: dict[str, list[Episode]] = {
         slow,
         resets,
     ],
-    "leader": [restart_leader, restart_leader_and_kill],
+    "leader": [restart_leader, restart_leader_and_kill, restart_leader_and_join],
     "mixed": [two_at_once],
 }
 
