@@ -52,8 +52,9 @@ def check_linearizable(lines: str | Iterable[str], *, steps_max: int = STEPS_MAX
             `{"at": 3, "process": 0, "type": "invoke", "f": "put", "key": "k", "value": "v"}`.
             `at` is a whole number that never falls; `process` a whole number, which does one
             thing at a time; `type` is `invoke`, then `ok` (done), `fail` (certainly not done) or
-            `info` (nobody knows); `f` is `put` or `get`; `value` is a string: of a `put`, what it
-            writes, on both lines; of the `ok` of a `get`, what it read, or `null` for nothing.
+            `info` (nobody knows); `f` is `put`, `get` or `erase`; `value` is a string: of a `put`,
+            what it writes, on both lines; of the `ok` of a `get`, what it read, or `null` for
+            nothing.
             Empty lines and lines that begin with `#` are remarks.
         steps_max: How long to search for each key.
 

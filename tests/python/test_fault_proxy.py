@@ -185,6 +185,16 @@ def test_a_closed_gate(proxy: Proxy, gate: Gate, echo: Echo) -> None:
         assert connection.read_text() == "early"
 
 
+def test_a_connection_whose_party_ends_before_it_is_there(proxy: Proxy, gate: Gate) -> None:
+    """It is reset, as the system does with connections that a program has not accepted."""
+    proxy.set_link(CLIENTS, "echo", Way.HOLD)
+    with Connection(gate.port) as connection:
+        wait_until(lambda: proxy.dialers("echo"), what="the connection to be accepted")
+        proxy.close_gate(gate)
+        proxy.heal()
+        assert connection.is_closed()
+
+
 def test_clients_are_two_parties(proxy: Proxy, echo: Echo) -> None:
     """One hears nothing while the other one is served."""
     gate = proxy.open_gate("s1")

@@ -278,6 +278,8 @@ class Proxy:
                 stream.broken = True
                 await reader.read()
                 return
+            if gate.listener is None:
+                return  # closed since it was accepted: nobody will come
             await gate.upstream_known.wait()
             onward = await asyncio.open_connection("127.0.0.1", gate.upstream, limit=READ_BYTES)
             stream.writers.append(onward[1])
