@@ -1,116 +1,19 @@
 //! The server's machine, fed by hand: what once went wrong, at the smallest scale at which it did.
 
+#[path = "server_machine/requests.rs"]
+mod requests;
+#[path = "server_machine/stage.rs"]
+mod stage;
+
 use std::sync::Arc;
 
-use dht::core::assignment::{Entry, Joiner, NodeId, Peer, Report, Snapshot, Span};
+use dht::core::assignment::{Entry, Joiner, NodeId, Report, Snapshot, Span};
 use dht::core::hash::{SLOT_COUNT, slot_of};
-use dht::core::machine::{CallId, Input, Machine, Note, Origin, Output, ReplyTo, Target};
-use dht::core::server::{Server, ServerConfig};
+use dht::core::machine::{Input, Machine, Note, Output};
 use dht::core::wire::json::{Json, Object};
-use dht::core::wire::peer::{Body, Cell, Part, PeerMessage, Version};
+use dht::core::wire::peer::{Body, Cell, Part, Version};
 use dht::core::wire::text::Text;
-
-/// A server with a leader played by the test.
-struct Stage {
-    server: Server,
-    id: NodeId,
-    now: u64,
-    replies: u64,
-}
-
-impl Stage {
-    /// A server that the leader has accepted.
-    fn new() -> Self {
-        let mut server = Server::new(ServerConfig { seed: 1, port: 1, ..ServerConfig::default() });
-        let mut out = Vec::new();
-        server.handle(0, Input::Start, &mut out);
-        let (call, message) = leader_call(&out, "heartbeat").expect("a heartbeat at the start");
-        let id = Object::parse(&message).unwrap().json("requestor").unwrap();
-        let mut stage = Stage { server, id: Arc::from(id.as_str()), now: 0, replies: 0 };
-        let snapshot = stage.snapshot(0, Vec::new());
-        let reply = format!(r#"{{"status": "ok", "epoch": 1, "dht": {snapshot}}}"#);
-        let result = Ok(reply.into_bytes());
-        stage.server.handle(0, Input::Returned { call, result }, &mut Vec::new());
-        stage
-    }
-
-    fn snapshot(&self, revision: u64, entries: Vec<Entry>) -> String {
-        let you = Some(self.id.clone());
-        let addr = "here:1".to_string();
-        let snapshot =
-            Snapshot { version: 1, you, addr, epoch: 1, revision, entries, ..Snapshot::default() };
-        serde_json::to_string(&snapshot).unwrap()
-    }
-
-    /// The leader assigns a range; returns what the server did.
-    fn assign(&mut self, entry: Entry) -> Vec<Output> {
-        let snapshot = self.snapshot(entry.revision, vec![entry]);
-        self.request(&format!(r#"{{"cmd": "dht_assign", "dht": {snapshot}}}"#))
-    }
-
-    fn request(&mut self, message: &str) -> Vec<Output> {
-        self.replies += 1;
-        let to = ReplyTo(self.replies);
-        self.frame(to, message.as_bytes().to_vec())
-    }
-
-    /// Another server says something.
-    fn hear(&mut self, from: &Peer, body: Body) -> Vec<Output> {
-        let message = PeerMessage { from: from.clone(), to: self.id.clone(), body };
-        self.frame(ReplyTo(0), message.encode())
-    }
-
-    fn frame(&mut self, to: ReplyTo, message: Vec<u8>) -> Vec<Output> {
-        let mut out = Vec::new();
-        let origin = Origin { peer_ip: "127.0.0.1".into(), local_ip: "127.0.0.1".into() };
-        self.server.handle(self.now, Input::Frame { to, origin, message }, &mut out);
-        out
-    }
-
-    fn me(&self) -> Peer {
-        Peer(self.id.clone(), "here:1".to_string())
-    }
-}
-
-fn peer(name: &str) -> Peer {
-    Peer(Arc::from(name), format!("{name}:1"))
-}
-
-fn entry(revision: u64, led_since: u64, active: Vec<Peer>) -> Entry {
-    Entry { start: 0, end: SLOT_COUNT, revision, born: 1, led_since, active, joining: Vec::new() }
-}
-
-/// The first call to the leader of this command.
-fn leader_call(out: &[Output], command: &str) -> Option<(CallId, Vec<u8>)> {
-    out.iter().find_map(|output| match output {
-        Output::Call { call, target: Target::Leader, message, .. } => {
-            let said = Object::parse(message).ok()?.text("cmd")?;
-            (said.as_bytes() == command.as_bytes()).then(|| (*call, message.clone()))
-        }
-        _ => None,
-    })
-}
-
-/// The replies, as text.
-fn replies(out: &[Output]) -> Vec<String> {
-    let replies = out.iter().filter_map(|output| match output {
-        Output::Reply { message, .. } => Some(String::from_utf8_lossy(message).into_owned()),
-        _ => None,
-    });
-    replies.collect()
-}
-
-/// What was said to a server.
-fn said_to(out: &[Output], name: &str) -> Vec<Body> {
-    let addr = format!("{name}:1");
-    let said = out.iter().filter_map(|output| match output {
-        Output::Send { addr: to, message } if *to == addr => PeerMessage::decode(message),
-        _ => None,
-    });
-    said.map(|message| message.body).collect()
-}
-
-const READ: &str = r#"{"cmd": "dht_read", "key": "k", "dht": {"revision": 1}}"#;
+use stage::{READ, Stage, entry, leader_call, peer, replies, said_to};
 
 #[test]
 fn a_primary_left_alone_while_it_reconciles_serves() {
@@ -131,7 +34,10 @@ fn a_read_is_answered_from_its_own_slot() {
     stage.assign(entry(1, 1, vec![me]));
     let write = r#"{"cmd": "dht_write", "key": "k", "val": 7,
         "dht": {"client": 1, "number": 1, "revision": 1}}"#;
-    assert_eq!(replies(&stage.request(write)), [r#"{"status": "ok", "servers": ["here:1"]}"#]);
+    assert_eq!(
+        replies(&stage.request(write)),
+        [r#"{"status": "ok", "servers": ["here:1"], "since": [1,1]}"#]
+    );
     // Shared with a read of the range's first slot, and confirmed by another server.
     let me = stage.me();
     stage.assign(entry(2, 1, vec![me, peer("b")]));
@@ -359,56 +265,6 @@ fn a_deposed_and_reinstated_primary_hands_its_writes_over() {
     assert!(replies(&out)[0].starts_with(r#"{"status": "unknown""#), "{out:?}");
     let stats = replies(&stage.request(r#"{"cmd": "dht_stats"}"#)).remove(0);
     assert!(stats.contains(r#""pending": 0"#) && stats.contains(r#""keys": 1"#), "{stats}");
-}
-
-/// A request to write `key`, by client 7 under this number; `said` is more of what it says.
-fn write_saying(number: u64, said: &str) -> String {
-    let dht = format!(r#"{{"client": 7, "number": {number}, "revision": 2{said}}}"#);
-    format!(r#"{{"cmd": "dht_write", "key": "key", "val": {number}, "dht": {dht}}}"#)
-}
-
-#[test]
-fn a_first_try_that_comes_after_its_repetition_is_not_executed() {
-    let mut stage = Stage::new();
-    let me = stage.me();
-    stage.assign(entry(2, 2, vec![me]));
-    // Many requests need their repetition, because the first try is stuck on its way.
-    for number in 1..=300 {
-        let said = format!(r#", "repeated": true, "since": [2, {}]"#, number - 1);
-        let out = stage.request(&write_saying(number, &said));
-        assert_eq!(replies(&out), [r#"{"status": "ok", "servers": ["here:1"]}"#], "{number}");
-    }
-    // Then all the first tries come.
-    for number in 1..=300 {
-        let out = replies(&stage.request(&write_saying(number, "")));
-        let known = number > 300 - 128;
-        assert_eq!(out[0].contains("ok"), known, "{number}: {out:?}");
-        assert_eq!(out[0].contains("late"), !known, "{number}: {out:?}");
-    }
-    let read = r#"{"cmd": "dht_read", "key": "key", "dht": {"revision": 2}}"#;
-    assert_eq!(replies(&stage.request(read)), [r#"{"status": "ok", "value": 300}"#]);
-    // One that is new is told what to say, and is executed.
-    let out = replies(&stage.request(&write_saying(301, "")));
-    let reply = Object::parse(out[0].as_bytes()).unwrap();
-    let since = reply.raw("since").expect("what to say");
-    let out = replies(&stage.request(&write_saying(301, &format!(r#", "since": {since}"#))));
-    assert_eq!(out, [r#"{"status": "ok", "servers": ["here:1"]}"#]);
-}
-
-#[test]
-fn a_repetition_that_comes_too_late_is_unknown() {
-    let mut stage = Stage::new();
-    let me = stage.me();
-    stage.assign(entry(2, 2, vec![me]));
-    for number in 1..=129 {
-        let out = replies(&stage.request(&write_saying(number, "")));
-        assert_eq!(out, [r#"{"status": "ok", "servers": ["here:1"]}"#]);
-    }
-    let again = |number| write_saying(number, r#", "repeated": true"#);
-    assert_eq!(replies(&stage.request(&again(1))), [r#"{"status": "forgotten"}"#]);
-    assert!(replies(&stage.request(&again(2)))[0].contains("ok"));
-    // First tries go on whatever was forgotten.
-    assert!(replies(&stage.request(&write_saying(130, "")))[0].contains("ok"));
 }
 
 #[test]

@@ -6,12 +6,14 @@
 mod dialogue;
 mod routes;
 mod types;
+mod versions;
 
 use std::collections::{BTreeMap, VecDeque};
 
 use self::dialogue::Dialogue;
 use self::routes::{Route, Routes};
 pub use self::types::{ClientConfig, Op, OpError, OpId, Outcome};
+use self::versions::Versions;
 use super::assignment::Revision;
 use super::hash::{Slot, slot_of};
 use super::machine::{CallError, CallId, Input, Machine, Millis, Output, Target};
@@ -37,6 +39,7 @@ const ATTEMPT_MS: Millis = 1_000;
 pub struct Client {
     config: ClientConfig,
     routes: Routes,
+    versions: Versions,
     ops: BTreeMap<OpId, Running>,
     calls: BTreeMap<CallId, OpId>,
     counter: u64,
@@ -78,7 +81,7 @@ enum Step {
     /// The view.
     View,
     /// The primary's answer.
-    Primary,
+    Primary { addr: String },
     /// Its next try.
     Pause { until: Millis },
     /// An original server's answer.
@@ -91,6 +94,7 @@ impl Client {
         Client {
             config,
             routes: Routes::default(),
+            versions: Versions::default(),
             ops: BTreeMap::new(),
             calls: BTreeMap::new(),
             counter: 0,
@@ -168,14 +172,14 @@ impl Client {
                 self.pause(now, id, format!("the key waits for {holders} to come back"));
             }
             Some(Route::Primary { addr, revision }) => {
-                running.step = Step::Primary;
+                running.step = Step::Primary { addr: addr.clone() };
                 if planted(Planted::RetriedUnderNewName) && running.maybe {
                     self.counter += 1;
                     running.request.number = self.counter;
                 }
                 if !running.maybe {
                     // Every earlier try is known to have come to nothing.
-                    running.since = running.since.max((revision, 0));
+                    running.since = running.since.max(self.versions.known(revision, &addr));
                 }
                 let message = self.message(id, revision);
                 self.call(now, id, Target::Addr(addr), message, true, out);
@@ -247,7 +251,10 @@ impl Client {
     ) {
         match self.ops.get(&id).map(|running| &running.step) {
             Some(Step::View) => self.learn_view(now, id, result, out),
-            Some(Step::Primary) => self.primary_answered(now, id, result),
+            Some(Step::Primary { addr }) => {
+                let addr = addr.clone();
+                self.primary_answered(now, id, addr, result);
+            }
             Some(Step::Dialogue(_)) => self.converse(now, id, Some(result), out),
             Some(Step::Pause { .. }) | None => {}
         }
@@ -280,7 +287,13 @@ impl Client {
         }
     }
 
-    fn primary_answered(&mut self, now: Millis, id: OpId, result: Result<Vec<u8>, CallError>) {
+    fn primary_answered(
+        &mut self,
+        now: Millis,
+        id: OpId,
+        addr: String,
+        result: Result<Vec<u8>, CallError>,
+    ) {
         let reply = match &result {
             Ok(reply) => Object::parse(reply).map_err(|error| error.to_string()),
             Err(CallError::Lost(why)) => {
@@ -299,6 +312,9 @@ impl Client {
         let is_write = matches!(self.ops.get(&id).map(|r| &r.op), Some(Op::Write { .. }));
         match status.as_deref() {
             Some("ok") if is_write => {
+                if let Some((revision, sequence)) = reply.decode("since") {
+                    self.versions.learn(revision, addr, sequence);
+                }
                 let servers = reply.decode("servers").unwrap_or_default();
                 self.finish(id, Ok(Outcome::Written { servers }));
             }

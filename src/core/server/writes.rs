@@ -89,8 +89,8 @@ impl Server {
         let late = since < self.store.forgotten_repeats(slot) && !planted(Planted::LateTryTaken);
         if !write.said.repeated && late {
             // A first try that comes this late may be one that was repeated since, and executed.
-            let now = (self.holds.seen(slot), self.counter);
-            let reply = Reply::status("no").text("reason", "late").value("since", &now);
+            let reply = Reply::status("no").text("reason", "late");
+            let reply = reply.value("since", &self.latest(slot));
             return self.reply(write.to, reply, Then::Keep, out);
         }
         if write.said.voted && self.joins_twin(now, slot, &write, out) {
@@ -388,7 +388,13 @@ impl Server {
         };
         let servers: Vec<&str> = hold.entry.active.iter().map(|peer| peer.addr()).collect();
         let reply = Reply::status("ok").value("servers", &servers);
+        let reply = reply.value("since", &self.latest(slot));
         self.reply(to, reply, Then::Keep, out);
+    }
+
+    /// A version of the slot that is lower than any that a write gets which is ordered from now on.
+    fn latest(&self, slot: Slot) -> (Revision, u64) {
+        (self.holds.seen(slot), self.counter)
     }
 
     fn reply_unknown(&mut self, to: ReplyTo, why: &str, out: &mut Out) {

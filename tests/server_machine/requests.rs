@@ -1,0 +1,57 @@
+//! Requests that come twice, late, or too late.
+
+use dht::core::wire::json::Object;
+
+use super::stage::{Stage, entry, replies};
+
+const OK: &str = r#"{"status": "ok", "servers": ["here:1"]"#;
+
+/// A request to write `key`, by client 7 under this number; `said` is more of what it says.
+fn write_saying(number: u64, said: &str) -> String {
+    let dht = format!(r#"{{"client": 7, "number": {number}, "revision": 2{said}}}"#);
+    format!(r#"{{"cmd": "dht_write", "key": "key", "val": {number}, "dht": {dht}}}"#)
+}
+
+#[test]
+fn a_first_try_that_comes_after_its_repetition_is_not_executed() {
+    let mut stage = Stage::new();
+    let me = stage.me();
+    stage.assign(entry(2, 2, vec![me]));
+    // Many requests need their repetition, because the first try is stuck on its way.
+    for number in 1..=300 {
+        let said = format!(r#", "repeated": true, "since": [2, {}]"#, number - 1);
+        let out = stage.request(&write_saying(number, &said));
+        assert!(replies(&out)[0].starts_with(OK), "{number}: {out:?}");
+    }
+    // Then all the first tries come.
+    for number in 1..=300 {
+        let out = replies(&stage.request(&write_saying(number, "")));
+        let known = number > 300 - 128;
+        assert_eq!(out[0].contains("ok"), known, "{number}: {out:?}");
+        assert_eq!(out[0].contains("late"), !known, "{number}: {out:?}");
+    }
+    let read = r#"{"cmd": "dht_read", "key": "key", "dht": {"revision": 2}}"#;
+    assert_eq!(replies(&stage.request(read)), [r#"{"status": "ok", "value": 300}"#]);
+    // One that is new is told what to say, and is executed.
+    let out = replies(&stage.request(&write_saying(301, "")));
+    let reply = Object::parse(out[0].as_bytes()).unwrap();
+    let since = reply.raw("since").expect("what to say");
+    let out = replies(&stage.request(&write_saying(301, &format!(r#", "since": {since}"#))));
+    assert!(out[0].starts_with(OK), "{out:?}");
+}
+
+#[test]
+fn a_repetition_that_comes_too_late_is_unknown() {
+    let mut stage = Stage::new();
+    let me = stage.me();
+    stage.assign(entry(2, 2, vec![me]));
+    for number in 1..=129 {
+        let out = replies(&stage.request(&write_saying(number, "")));
+        assert!(out[0].starts_with(OK), "{out:?}");
+    }
+    let again = |number| write_saying(number, r#", "repeated": true"#);
+    assert_eq!(replies(&stage.request(&again(1))), [r#"{"status": "forgotten"}"#]);
+    assert!(replies(&stage.request(&again(2)))[0].contains("ok"));
+    // First tries go on whatever was forgotten.
+    assert!(replies(&stage.request(&write_saying(130, "")))[0].contains("ok"));
+}
