@@ -8,6 +8,7 @@
 mod acknowledged;
 mod bounds;
 mod confirmations;
+mod copies;
 mod decider;
 mod dialogue;
 mod drops;
@@ -154,6 +155,7 @@ impl Invariants {
             Box::new(meaning::Meaning),
             Box::new(decider::Decider::default()),
             Box::new(lineage::Lineage::default()),
+            Box::new(copies::Copies),
             Box::new(drops::Drops),
             Box::new(versions::Versions::default()),
             Box::new(reconciled::Reconciled),
