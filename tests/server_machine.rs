@@ -7,7 +7,7 @@ mod stage;
 
 use std::sync::Arc;
 
-use dht::core::assignment::{Entry, Joiner, NodeId, Report, Snapshot, Span};
+use dht::core::assignment::{Entry, Joiner, NodeId, Report, Span};
 use dht::core::hash::{SLOT_COUNT, slot_of};
 use dht::core::machine::{Input, Machine, Note, Output};
 use dht::core::wire::json::{Json, Object};
@@ -36,7 +36,7 @@ fn a_read_is_answered_from_its_own_slot() {
         "dht": {"client": 1, "number": 1, "revision": 1}}"#;
     assert_eq!(
         replies(&stage.request(write)),
-        [r#"{"status": "ok", "servers": ["here:1"], "since": [1,1]}"#]
+        [r#"{"status": "ok", "servers": ["here:1"], "since": [1,2]}"#]
     );
     // Shared with a read of the range's first slot, and confirmed by another server.
     let me = stage.me();

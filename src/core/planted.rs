@@ -17,6 +17,25 @@ macro_rules! bugs {
             /// All of them, in the order of the document.
             pub const ALL: &[Planted] = &[$(Planted::$name),*];
 
+            /// Those that no run has noticed so far: each needs something that hardly ever happens.
+            pub const OPEN: &[Planted] = &[
+                Planted::OldReportsBelieved,
+                Planted::SinceKept,
+                Planted::BirthWipesNothing,
+                Planted::JoinerKeepsOld,
+                Planted::LedAlways,
+                Planted::DropWhileActive,
+                Planted::OldAnswersCount,
+                Planted::ForgottenIsNew,
+                Planted::LateTryTaken,
+                Planted::ServesWhileBehind,
+                Planted::DeniedReturns,
+                Planted::VoteGivenTwice,
+                Planted::VotesBlockNobody,
+                Planted::ResolvedUnheard,
+                Planted::RevisionsReused,
+            ];
+
             /// Where the document has the rule that is removed.
             pub fn section(self) -> &'static str {
                 match self { $(Planted::$name => $section,)* }

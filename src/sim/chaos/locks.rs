@@ -29,6 +29,9 @@ const THINK_MS_MAX: Millis = 2_000;
 const RETRY_MS_MAX: Millis = 700;
 const HOLD_MS_MAX: Millis = 1_500;
 
+/// How many of 100 times somebody who waits for a lock waits no longer.
+const GIVES_UP_PERCENT: u64 = 15;
+
 const LEADER_ADDR: &str = "10.0.0.1:39000";
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -166,6 +169,10 @@ impl World {
                 actor.state = State::Getting;
             }
             State::Holding => actor.state = State::Releasing(0),
+            // Whoever waits no longer gives its place back, and nobody else's lock.
+            State::Getting if self.rng.chance(GIVES_UP_PERCENT) => {
+                actor.state = State::Releasing(1);
+            }
             State::Getting | State::Releasing(_) => {}
         }
         let cmd = if actor.state == State::Getting { "lock_get" } else { "lock_release" };

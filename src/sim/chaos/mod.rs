@@ -24,6 +24,7 @@ mod partition;
 mod plan;
 pub mod planned;
 mod pressure;
+mod rebalancing;
 mod suite;
 mod truth;
 mod workload;

@@ -155,6 +155,7 @@ impl World {
         self.drive_originals();
         self.drive_locks()?;
         self.look_for_trouble(plan)?;
+        self.look_at_rebalancing()?;
         self.cluster.broken().map_or(Ok(()), |broken| Err(broken.to_string()))
     }
 
