@@ -15,6 +15,7 @@ from typing import Any
 
 import pytest
 
+import chaos.run
 import dht
 import postcard
 from consoles import Console, steps
@@ -22,10 +23,11 @@ from docpages import PAGES, Block, anchors, blocks, links, prose, table
 from harness import ROOT, run, script, wait_until
 from rawwire import Connection, ask
 
-README, PROTOCOL, ARCHITECTURE = (
+README, PROTOCOL, ARCHITECTURE, TESTING = (
     ROOT / "README.md",
     ROOT / "docs" / "protocol.md",
     ROOT / "docs" / "architecture.md",
+    ROOT / "docs" / "testing.md",
 )
 KINDS = table(PROTOCOL, "kind", "name", "fields", "meaning")
 
@@ -48,15 +50,45 @@ def test_files_that_are_named_exist(page: Path) -> None:
         assert list(ROOT.glob(path.rstrip("/"))), path
 
 
-def test_bugs_are_held_by_tests() -> None:
-    """Every test that the list of found bugs names is there."""
+def test_bugs_and_promises_are_held_by_tests() -> None:
+    """Every test that the lists of found bugs and of promises name is there."""
     columns = ("what it was", "how it was found", "seed", "test that holds it")
-    for row in table(ROOT / "docs" / "found-bugs.md", *columns):
-        assert row[3], row[0]
-        for place in row[3].split("; "):
+    rows = table(ROOT / "docs" / "found-bugs.md", *columns)
+    rows += table(ROOT / "docs" / "guarantees.md", "promise", "shown by")
+    for row in rows:
+        assert row[-1], row[0]
+        for place in row[-1].split("; "):
             file, _, name = place.partition(": ")
             text = (ROOT / file).read_text(encoding="utf-8")
             assert not name or re.search(rf"\b(?:fn|def) {name}\(", text), place
+
+
+def test_planted_bugs_are_those_of_the_source() -> None:
+    """Each with its rule and its seed; only those that are open have none."""
+    source = (ROOT / "src/core/planted.rs").read_text(encoding="utf-8")
+    body = source.partition("\nbugs! {")[2].partition("\n}")[0]
+    rules = dict(re.findall(r'(\w+): "[^"]+",\s+"([^"]+)";', body))
+    data = (ROOT / "tests/data/planted.txt").read_text(encoding="utf-8")
+    seeds = dict(line.split() for line in data.splitlines())
+    still_open = re.findall(r"Planted::(\w+),", source.partition("OPEN:")[2].partition("];")[0])
+    rows = table(TESTING, "bug", "rule that it removes", "seed", "noticed by")
+    listed = {name: (rule, seed) for name, rule, seed, _ in rows}
+    assert set(listed) == set(rules)
+    for name, rule in rules.items():
+        assert listed[name] == (rule.replace("`", ""), seeds.get(name, "-")), name
+    assert {name for name, (_, seed) in listed.items() if seed == "-"} == set(still_open)
+
+
+def test_faults_and_invariants_are_those_of_the_source() -> None:
+    """Every kind of fault, simulated or of real processes, and every file with a rule."""
+    source = (ROOT / "src/sim/chaos/faults.rs").read_text(encoding="utf-8")
+    body = source.partition("enum Kind {")[2].partition("\n}")[0]
+    kinds = re.findall(r"^    (\w+),$", body, re.MULTILINE)
+    assert [row[0] for row in table(TESTING, "fault", "what happens")] == kinds
+    assert [row[0] for row in table(TESTING, "kind", "what happens")] == chaos.run.KINDS
+    files = (ROOT / "src/sim/invariants").glob("*.rs")
+    rules = {file.name for file in files if "impl Rule for" in file.read_text(encoding="utf-8")}
+    assert {row[0] for row in table(TESTING, "file", "states")} == rules
 
 
 def test_make_targets_exist() -> None:
