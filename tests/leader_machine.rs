@@ -185,3 +185,29 @@ fn a_goodbye_of_a_server_that_is_needed_is_not_taken() {
     assert!(reply.starts_with(r#"{"status": "ok""#) && !reply.contains("dht"), "{reply}");
     assert!(!stage.ask_here(QUERY).contains("38000"));
 }
+
+#[test]
+fn a_range_that_a_restarted_leader_resolves_has_a_new_primary() {
+    let mut stage = Stage::new(LeaderConfig::default());
+    stage.handle(Input::Start);
+    let entry = r#"{"start": 0, "end": 10000, "revision": 7, "born": 1, "led_since": 1,
+        "active": [["0.5", "127.0.0.1:38000"], ["0.25", "127.0.0.1:38001"]], "joining": []}"#;
+    let telling = |port, requestor| {
+        let said = format!(r#""version": 1, "revision": 7, "seen": 7, "holds": [{entry}]"#);
+        heartbeat(port, requestor).replace(r#""version": 1"#, &said)
+    };
+    stage.ask_here(&telling(38000, "0.5"));
+    stage.ask_here(&telling(38001, "0.25"));
+    stage.now = 1_500;
+    stage.handle(Input::Tick);
+    // The leader before may have told somebody of a revision with another primary, which tells
+    // nobody else before this one takes hold: so the primary has to ask the others.
+    let reply = stage.ask_here(&heartbeat(38000, "0.5"));
+    let said = reply.split_once(r#""entries":["#).expect("news").1;
+    let number = |name: &str| {
+        let rest = said.split_once(&format!("\"{name}\":")).expect(name).1;
+        rest.chars().take_while(char::is_ascii_digit).collect::<String>().parse::<u64>().unwrap()
+    };
+    assert!(number("revision") > 1 << 32, "{reply}");
+    assert_eq!(number("led_since"), number("revision"), "{reply}");
+}

@@ -12,6 +12,7 @@ use std::collections::{BTreeMap, VecDeque};
 
 use self::dialogue::Dialogue;
 use self::routes::{Route, Routes};
+use self::types::Trouble;
 pub use self::types::{ClientConfig, Op, OpError, OpId, Outcome};
 use self::versions::Versions;
 use super::assignment::Revision;
@@ -19,7 +20,7 @@ use super::hash::{Slot, slot_of};
 use super::machine::{CallError, CallId, Input, Machine, Millis, Output, Target};
 use super::planted::{Planted, planted};
 use super::reply::Reply;
-use super::wire::frame::is_too_long;
+use super::wire::frame::{FrameError, is_too_long};
 use super::wire::json::Object;
 use super::wire::peer::RequestId;
 use super::wire::request::EXTENSION_VERSION;
@@ -33,6 +34,10 @@ const BACKOFF_MAX_MS: Millis = 200;
 /// How long one server is waited for before the view is asked again: it may have been replaced. The
 /// request's id makes it safe to ask another one the same.
 const ATTEMPT_MS: Millis = 1_000;
+
+/// By how much a retry may be longer than the first try. What would leave no room for one is not
+/// begun: it could end in doubt although nothing but its length is wrong.
+const RETRY_BYTES_MAX: usize = 100;
 
 /// The client's machine; see the module's text.
 #[derive(Debug)]
@@ -65,14 +70,6 @@ struct Running {
     /// What went wrong last; told where nothing else is known.
     trouble: Trouble,
     step: Step,
-}
-
-/// Why an operation has not succeeded yet.
-#[derive(Debug, Clone)]
-enum Trouble {
-    Leader(String),
-    NoServers,
-    Other(String),
 }
 
 /// What an operation waits for.
@@ -181,7 +178,14 @@ impl Client {
                     // Every earlier try is known to have come to nothing.
                     running.since = running.since.max(self.versions.known(revision, &addr));
                 }
+                let first = !running.maybe;
                 let message = self.message(id, revision);
+                let (length, limit) =
+                    (message.len() + RETRY_BYTES_MAX, self.config.message_bytes_max);
+                if first && length > limit {
+                    let error = FrameError::TooLong { length, limit };
+                    return self.finish(id, Err(OpError::TooLarge(error.to_string())));
+                }
                 self.call(now, id, Target::Addr(addr), message, true, out);
             }
         }
@@ -390,20 +394,20 @@ impl Client {
         let Some(running) = self.ops.get(&id) else {
             return;
         };
-        let error = match (running.maybe, running.trouble.clone()) {
-            (true, Trouble::Leader(why) | Trouble::Other(why)) => OpError::Unknown(why),
-            (true, Trouble::NoServers) => OpError::Unknown("no servers in the view".into()),
-            (false, Trouble::Leader(why)) => OpError::NoViewLeader(why),
-            (false, Trouble::NoServers) => OpError::NoServers,
-            (false, Trouble::Other(why)) => OpError::NotDone(why),
-        };
+        let error = running.trouble.clone().into_error();
         self.finish(id, Err(error));
     }
 
     fn finish(&mut self, id: OpId, result: Result<Outcome, OpError>) {
-        if self.ops.remove(&id).is_some() {
-            self.finished.push_back((id, result));
-        }
+        let Some(running) = self.ops.remove(&id) else {
+            return;
+        };
+        // Whatever ended the last try, an earlier one may have been executed.
+        let result = match result {
+            Err(error) if running.maybe => Err(error.in_doubt()),
+            result => result,
+        };
+        self.finished.push_back((id, result));
     }
 }
 

@@ -177,7 +177,8 @@ impl BlockingClient {
         let spare = lock(&self.machines).pop();
         let mut machine = spare.unwrap_or_else(|| {
             let timeout_ms = self.options.timeout_ms;
-            Client::new(ClientConfig { id: random_u64(), timeout_ms })
+            let message_bytes_max = self.options.message_bytes_max.min(i32::MAX as usize);
+            Client::new(ClientConfig { id: random_u64(), timeout_ms, message_bytes_max })
         });
         let (result, at_rest) = self.drive(&mut machine, op, stop)?;
         if at_rest && !self.closed.load(Ordering::SeqCst) {

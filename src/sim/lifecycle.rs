@@ -38,7 +38,7 @@ impl Cluster {
     /// Starts a client; `id` names it in request ids.
     pub fn spawn_client(&mut self, name: &str, id: u64) {
         let addr = format!("{}:0", self.host_for(name));
-        let config = ClientConfig { id, timeout_ms: CLIENT_TIMEOUT_MS };
+        let config = ClientConfig { id, timeout_ms: CLIENT_TIMEOUT_MS, ..ClientConfig::default() };
         let program = Program::Client(Box::new(Client::new(config)));
         self.start(name, &addr, program);
     }

@@ -76,6 +76,25 @@ pub enum OpError {
     Unknown(String),
 }
 
+/// Why an operation has not succeeded yet.
+#[derive(Debug, Clone)]
+pub(super) enum Trouble {
+    Leader(String),
+    NoServers,
+    Other(String),
+}
+
+impl Trouble {
+    /// The error that it is where time has run out.
+    pub(super) fn into_error(self) -> OpError {
+        match self {
+            Trouble::Leader(why) => OpError::NoViewLeader(why),
+            Trouble::NoServers => OpError::NoServers,
+            Trouble::Other(why) => OpError::NotDone(why),
+        }
+    }
+}
+
 /// A client's options.
 #[derive(Debug, Clone)]
 pub struct ClientConfig {
@@ -83,4 +102,25 @@ pub struct ClientConfig {
     pub id: u64,
     /// After how long an operation fails.
     pub timeout_ms: Millis,
+    /// The longest message that is sent.
+    pub message_bytes_max: usize,
+}
+
+impl Default for ClientConfig {
+    fn default() -> Self {
+        ClientConfig { id: 0, timeout_ms: 5_000, message_bytes_max: 16 * 1024 * 1024 }
+    }
+}
+
+impl OpError {
+    /// The same where an earlier try may have been executed.
+    pub(super) fn in_doubt(self) -> OpError {
+        match self {
+            OpError::Unknown(why)
+            | OpError::NotDone(why)
+            | OpError::NoViewLeader(why)
+            | OpError::TooLarge(why) => OpError::Unknown(why),
+            error => OpError::Unknown(error.to_string()),
+        }
+    }
 }

@@ -193,6 +193,8 @@ pub(super) fn resolve(state: &mut State, census: &Census, next: Revision) {
     if census.may_resolve && (given_up || state.named().all(heard)) {
         state.unsure_since = None;
         state.revision = next;
+        // A last push of the leader before may still have made another server the primary.
+        state.led_since = next;
     }
 }
 

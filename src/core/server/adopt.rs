@@ -25,6 +25,7 @@ impl Server {
         self.epoch = Some(snapshot.epoch.max(self.epoch()));
         self.adopt_entries(now, &snapshot.entries, out);
         self.acked = self.acked.max(snapshot.revision);
+        self.told = self.told.max(snapshot.revision);
         for span in snapshot.drop {
             for (start, end) in self.holds.drop_left(span) {
                 self.store.wipe(start, end);

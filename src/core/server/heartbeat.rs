@@ -37,7 +37,7 @@ impl Server {
             advertise: self.config.advertise.clone(),
             epoch: self.epoch.unwrap_or(0),
             revision: self.acked,
-            seen: self.holds.seen_max(),
+            seen: self.holds.seen_max().max(self.told),
             dropped: std::mem::take(&mut self.dropped),
             was: self.was.clone(),
             holds: (!self.registered)

@@ -104,6 +104,8 @@ pub struct Server {
     leader_absent: bool,
     /// Everything up to this revision that concerns this server was adopted.
     acked: Revision,
+    /// The highest revision that any leader has told of.
+    told: Revision,
     /// Deleted, and the leader was not told.
     dropped: Vec<Span>,
     holds: Holds,
@@ -179,7 +181,8 @@ impl Server {
     /// A server that holds nothing and has an identity drawn from the seed.
     pub fn new(config: ServerConfig) -> Self {
         let mut random = StdRng::seed_from_u64(config.seed);
-        let client = ClientConfig { id: random.random(), timeout_ms: FORWARD_TIMEOUT_MS };
+        let id = random.random();
+        let client = ClientConfig { id, timeout_ms: FORWARD_TIMEOUT_MS, ..ClientConfig::default() };
         let mut server = Server {
             random,
             id: "0".into(),
@@ -190,6 +193,7 @@ impl Server {
             leader_speaks: None,
             leader_absent: false,
             acked: 0,
+            told: 0,
             dropped: Vec::new(),
             holds: Holds::new(),
             store: Store::new(),
