@@ -50,6 +50,7 @@ impl Cluster {
             addr: addr.to_string(),
             message: json.as_bytes().to_vec(),
             link: None,
+            held_up: false,
             given_to: None,
         };
         self.launch(flight, REQUEST_TIMEOUT_MS);

@@ -4,12 +4,12 @@ use std::collections::BTreeMap;
 
 use super::faults::Faults;
 use super::invariants::{Broken, Expected, Heard, Invariants};
-use super::network::{Caller, Flight, FlightId, LinkId, Network};
+use super::network::{Caller, Flight, LinkId, Network};
 use super::node::{Node, ProcessId, Program, ip_of};
 use super::queue::{Event, Queue};
 use super::rng::Rng;
-use super::trace::{Trace, shown, shown_input, shown_output, shown_result};
-use crate::core::machine::{CallError, Input, Millis, Note, Origin, Output, ReplyTo, Target};
+use super::trace::{Trace, shown, shown_input, shown_output};
+use crate::core::machine::{Input, Millis, Note, Origin, Output, ReplyTo, Target};
 use crate::core::wire::frame::PEER_MARK;
 
 /// How many lines [`Cluster::trace`] keeps unless told otherwise.
@@ -147,111 +147,6 @@ impl Cluster {
         self.queue.push(self.now + latency_ms, event);
     }
 
-    /// Plans what a caller learns of its request.
-    pub(super) fn answer_flight(&mut self, id: FlightId, result: Result<Vec<u8>, CallError>) {
-        let Some(flight) = self.network.flights.get(&id) else {
-            return;
-        };
-        let (from, to) = (ip_of(&flight.addr).to_string(), flight.from_ip.clone());
-        self.after_latency(&from, &to, Event::Reply(id, result));
-    }
-
-    fn request_arrives(&mut self, id: FlightId) {
-        let Some(flight) = self.network.flights.get_mut(&id) else {
-            return;
-        };
-        let ip = ip_of(&flight.addr);
-        let link = flight.link.map(|link| &mut self.network.links[link]);
-        // A connection needs both directions to be opened, and one to be used.
-        let open = link.as_ref().is_some_and(|link| link.peer.is_some());
-        if self.faults.stops(&flight.from_ip, ip)
-            || (!open && self.faults.stops(ip, &flight.from_ip))
-        {
-            return;
-        }
-        if link.as_ref().is_some_and(|link| link.broken) {
-            return self.answer_flight(id, Err(closed()));
-        }
-        let listener = self.network.listening.get(&flight.addr).copied();
-        let Some(process) = link.as_ref().and_then(|link| link.peer).or(listener) else {
-            return self.answer_flight(id, Err(CallError::Refused));
-        };
-        if self.faults.loses_request(&mut self.rng) {
-            return self.connection_breaks(id);
-        }
-        if let Some(link) = link {
-            link.peer.get_or_insert(process);
-        }
-        flight.given_to = Some(process);
-        let origin = Origin { peer_ip: flight.from_ip.clone(), local_ip: ip.to_string() };
-        let message = flight.message.clone();
-        let to = ReplyTo(self.network.fresh());
-        self.network.asked.insert(to, (process, id));
-        self.deliver(process, Input::Frame { to, origin, message });
-    }
-
-    fn reply_arrives(&mut self, id: FlightId, result: Result<Vec<u8>, CallError>) {
-        let Some(flight) = self.network.flights.get(&id) else {
-            return;
-        };
-        if self.faults.stops(ip_of(&flight.addr), &flight.from_ip) {
-            return;
-        }
-        if result.is_ok() && self.faults.loses_reply(&mut self.rng) {
-            return self.connection_breaks(id);
-        }
-        self.end_flight(id, result);
-    }
-
-    /// The connection breaks that a request or its reply was on: with it all that is asked on it.
-    fn connection_breaks(&mut self, id: FlightId) {
-        let Some(link) = self.network.flights.get(&id).and_then(|flight| flight.link) else {
-            return self.answer_flight(id, Err(closed()));
-        };
-        self.break_link(link);
-        for flight in self.network.flights_on(link) {
-            self.answer_flight(flight, Err(closed()));
-        }
-    }
-
-    /// A kept-open connection leads nowhere from now on; its owner learns that.
-    pub(super) fn break_link(&mut self, id: LinkId) {
-        let link = &mut self.network.links[id];
-        if std::mem::replace(&mut link.broken, true) {
-            return;
-        }
-        let (from, owner) = (ip_of(&link.addr).to_string(), link.owner.node);
-        let to = self.nodes[owner].ip().to_string();
-        self.after_latency(&from, &to, Event::Closed(id));
-    }
-
-    fn patience_ends(&mut self, id: u64) {
-        let Some(flight) = self.network.flights.get(&id) else {
-            return;
-        };
-        let connected = flight.link.is_some_and(|link| self.network.links[link].peer.is_some());
-        let error = if connected || flight.given_to.is_some() {
-            CallError::Lost("timed out".to_string())
-        } else {
-            CallError::NotSent("timed out while connecting".to_string())
-        };
-        self.end_flight(id, Err(error));
-    }
-
-    fn end_flight(&mut self, id: u64, result: Result<Vec<u8>, CallError>) {
-        let flight = self.network.flights.remove(&id).expect("a flight ends once");
-        match flight.caller {
-            Caller::Process(process, call) => {
-                self.deliver(process, Input::Returned { call, result });
-            }
-            Caller::Outside(ticket) => {
-                self.trace.add(self.now, || format!("outside < {}", shown_result(&result)));
-                self.network.answers.insert(ticket, result);
-                self.ended += 1;
-            }
-        }
-    }
-
     fn frame_arrives(&mut self, id: LinkId, message: Vec<u8>) {
         let link = &mut self.network.links[id];
         if link.broken {
@@ -354,7 +249,8 @@ impl Cluster {
                         }
                     };
                     let link = keep.then(|| self.network.link(process, &addr));
-                    let flight = Flight { caller, from_ip, addr, message, link, given_to: None };
+                    let (held_up, given_to) = (false, None);
+                    let flight = Flight { caller, from_ip, addr, message, link, held_up, given_to };
                     self.launch(flight, timeout_ms);
                 }
                 Output::Send { addr, message } => self.send_frame(process, &addr, message),
@@ -407,15 +303,6 @@ impl Cluster {
         self.queue.push(link.last_arrival, Event::Frame(id, message));
     }
 
-    /// Sends a request on its way.
-    pub(super) fn launch(&mut self, flight: Flight, timeout_ms: Millis) {
-        let id = self.network.fresh();
-        let (from, to) = (flight.from_ip.clone(), ip_of(&flight.addr).to_string());
-        self.network.flights.insert(id, flight);
-        self.after_latency(&from, &to, Event::Request(id));
-        self.queue.push(self.now + timeout_ms, Event::Expire(id));
-    }
-
     pub(super) fn plan_wake(&mut self, process: ProcessId) {
         let node = &mut self.nodes[process.node];
         let Some(at) = node.program.as_ref().and_then(Program::deadline) else {
@@ -427,9 +314,4 @@ impl Cluster {
             self.queue.push(at, Event::Wake(process));
         }
     }
-}
-
-/// What a caller learns when a connection ends under its request.
-pub(super) fn closed() -> CallError {
-    CallError::Lost("connection closed".to_string())
 }

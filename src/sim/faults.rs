@@ -27,6 +27,11 @@ pub struct Faults {
     /// How many of 100 requests are lost on their way, and as many replies on theirs. The
     /// connection breaks: whoever waits on it learns that a reply will not come.
     pub call_loss_percent: u64,
+    /// How many of 100 requests are held up on their way, and as many replies, as by a connection
+    /// that stalls. A request that is held up arrives though its caller has given it up.
+    pub call_late_percent: u64,
+    /// The longest time by which a request or a reply is held up.
+    pub call_late_max_ms: Millis,
     /// From which host to which nothing passes.
     cuts: BTreeSet<(String, String)>,
     /// What is added to the latency of messages from and to a host.
@@ -46,6 +51,8 @@ impl Default for Faults {
             frame_reorder_percent: 0,
             frame_late_max_ms: 1_000,
             call_loss_percent: 0,
+            call_late_percent: 0,
+            call_late_max_ms: 1_000,
             cuts: BTreeSet::new(),
             slow: BTreeMap::new(),
             happened: BTreeMap::new(),
@@ -156,6 +163,12 @@ impl Faults {
     /// Draws whether a reply is lost.
     pub(super) fn loses_reply(&mut self, rng: &mut Rng) -> bool {
         self.draw(rng, self.call_loss_percent, "reply lost")
+    }
+
+    /// Draws whether a request or a reply is held up: for how long.
+    pub(super) fn holds_up_call(&mut self, rng: &mut Rng) -> Option<Millis> {
+        let late = self.draw(rng, self.call_late_percent, "call held up");
+        late.then(|| rng.between(1, self.call_late_max_ms))
     }
 
     /// Draws nothing where the chance is zero, so that runs without faults need no luck.

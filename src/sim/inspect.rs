@@ -2,7 +2,9 @@
 
 use super::cluster::Cluster;
 use super::node::Program;
-use crate::core::hash::slot_of;
+use crate::core::assignment::{NodeId, Revision};
+use crate::core::hash::{Slot, slot_of};
+use crate::core::leader::audit::RangeAudit;
 use crate::core::machine::Millis;
 use crate::core::wire::peer::Cell;
 
@@ -30,6 +32,46 @@ impl Cluster {
     /// Puts a line of one's own into the trace.
     pub fn remark(&mut self, what: impl FnOnce() -> String) {
         self.trace.add(self.now, || format!("-- {}", what()));
+    }
+
+    /// A server's identity, and those that it had before.
+    pub fn identities(&self, name: &str) -> Vec<NodeId> {
+        let Some(Program::Server(server)) = &self.nodes[self.index(name)].program else {
+            return Vec::new();
+        };
+        let audit = server.audit();
+        std::iter::once(audit.id()).chain(audit.was()).cloned().collect()
+    }
+
+    /// The active servers of a slot, primary first, and its joiners, as the view leader has them;
+    /// nobody while none runs.
+    pub fn named_at(&self, leader: &str, slot: Slot) -> (Vec<NodeId>, Vec<NodeId>) {
+        let Some(Program::Leader(leader)) = &self.nodes[self.index(leader)].program else {
+            return (Vec::new(), Vec::new());
+        };
+        let mut ranges = leader.audit().ranges();
+        let range = ranges.find(|range| (range.start()..range.end()).contains(&slot));
+        let joining =
+            |range: &RangeAudit<'_>| range.joining().iter().map(|j| j.0.clone()).collect();
+        range.map_or_else(Default::default, |range| (range.active().to_vec(), joining(&range)))
+    }
+
+    /// The revision at which a slot last started empty, as the view leader has it; 0: never.
+    pub fn born_at(&self, leader: &str, slot: Slot) -> Revision {
+        let Some(Program::Leader(leader)) = &self.nodes[self.index(leader)].program else {
+            return 0;
+        };
+        let mut ranges = leader.audit().ranges();
+        let range = ranges.find(|range| (range.start()..range.end()).contains(&slot));
+        range.map_or(0, RangeAudit::born)
+    }
+
+    /// The members of the view that speak the extension; none while no leader runs.
+    pub fn members(&self, leader: &str) -> Vec<NodeId> {
+        let Some(Program::Leader(leader)) = &self.nodes[self.index(leader)].program else {
+            return Vec::new();
+        };
+        leader.audit().members().map(|(id, _)| id.clone()).collect()
     }
 
     /// A server's copy of a key, with its version; `None` where it has none.

@@ -1,6 +1,7 @@
 //! Processes begin, stop, go on and die.
 
-use super::cluster::{Cluster, closed};
+use super::calls::closed;
+use super::cluster::Cluster;
 use super::node::{Node, ProcessId, Program};
 use crate::core::client::{Client, ClientConfig};
 use crate::core::leader::{Leader, LeaderConfig};
@@ -37,8 +38,13 @@ impl Cluster {
 
     /// Starts a client; `id` names it in request ids.
     pub fn spawn_client(&mut self, name: &str, id: u64) {
+        self.spawn_hasty_client(name, id, CLIENT_TIMEOUT_MS);
+    }
+
+    /// The same; its operations may take so long.
+    pub fn spawn_hasty_client(&mut self, name: &str, id: u64, timeout_ms: Millis) {
         let addr = format!("{}:0", self.host_for(name));
-        let config = ClientConfig { id, timeout_ms: CLIENT_TIMEOUT_MS, ..ClientConfig::default() };
+        let config = ClientConfig { id, timeout_ms, ..ClientConfig::default() };
         let program = Program::Client(Box::new(Client::new(config)));
         self.start(name, &addr, program);
     }

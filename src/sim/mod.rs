@@ -7,6 +7,7 @@
 //! What the network does to a message is decided in [`Faults`], and nowhere else.
 
 mod ask;
+mod calls;
 pub mod chaos;
 mod clock;
 mod cluster;

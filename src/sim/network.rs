@@ -20,6 +20,8 @@ pub(super) enum Caller {
     Process(ProcessId, CallId),
     /// Somebody outside the cluster.
     Outside(Ticket),
+    /// Nobody any more: who asked has given up.
+    Nobody,
 }
 
 /// A request that is under way, or its reply.
@@ -31,6 +33,8 @@ pub(super) struct Flight {
     pub(super) message: Vec<u8>,
     /// The kept-open connection that it uses; `None`: one of its own.
     pub(super) link: Option<LinkId>,
+    /// It is held up on its way, and will arrive whether or not anybody waits for it.
+    pub(super) held_up: bool,
     /// Who was given it.
     pub(super) given_to: Option<ProcessId>,
 }

@@ -5,7 +5,7 @@ use std::ops::RangeInclusive;
 use std::sync::{Mutex, mpsc};
 use std::thread;
 
-use super::chaos::{Options, run};
+use super::chaos::{Options, run, squeeze};
 use crate::core::machine::Millis;
 use crate::core::planted::{Planted, with};
 
@@ -31,10 +31,29 @@ impl Caught {
     }
 }
 
+/// Which of a seed's runs look for a bug.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Runs {
+    /// Both.
+    All,
+    /// Chaos alone.
+    Chaos,
+    /// The squeeze alone.
+    Squeeze,
+}
+
 /// Runs one seed after the other with a bug, until one breaks a rule.
 pub fn hunt(bug: Bug, seeds: RangeInclusive<u64>) -> Option<Caught> {
-    let mut broken = seeds.map(|seed| with(bug, || run(seed, &Options::of(seed))));
-    let violation = broken.find_map(Result::err)?;
+    hunt_in(Runs::All, bug, seeds)
+}
+
+/// The same with some of the runs.
+pub fn hunt_in(runs: Runs, bug: Bug, mut seeds: RangeInclusive<u64>) -> Option<Caught> {
+    let squeezed = |seed| (runs != Runs::Chaos).then(|| squeeze::run(seed).err()).flatten();
+    let chaotic =
+        |seed| (runs != Runs::Squeeze).then(|| run(seed, &Options::of(seed)).err()).flatten();
+    let violation =
+        seeds.find_map(|seed| with(bug, || chaotic(seed).or_else(|| squeezed(seed))))?;
     Some(Caught { seed: violation.seed, at: violation.at, how: violation.rule })
 }
 

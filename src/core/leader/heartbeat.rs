@@ -145,8 +145,11 @@ impl Leader {
     fn hear_entry(&mut self, now: Millis, index: usize, id: &NodeId, entry: &Entry) {
         let state = &mut self.ranges[index].state;
         // After a restart, what a server knows of the ring before counts more than what this
-        // leader has made of less.
-        let older_ring = self.recovering_since.is_some() && entry.revision < self.own_from;
+        // leader has made of less. But where all whom the ring before named were heard, nothing newer
+        // of that ring can ever have been in effect.
+        let resolved = state.claimed.is_some() && state.unsure_since.is_none();
+        let recovering = self.recovering_since.is_some() && !resolved;
+        let older_ring = recovering && entry.revision < self.own_from;
         let known = if older_ring { state.claimed.unwrap_or(0) } else { state.revision };
         let known = if planted(Planted::LastClaimWins) { entry.revision - 1 } else { known };
         if entry.revision <= known {

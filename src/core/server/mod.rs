@@ -55,6 +55,9 @@ pub struct ServerConfig {
     pub reservation_ms: Millis,
     /// How long to wait before a message that was not acknowledged is sent again.
     pub retry_ms: Millis,
+    /// How many requests a slot remembers, so that a retry is answered and not executed again; and
+    /// as many of those whose retry was executed. Fewer: more retries end in doubt.
+    pub requests_remembered: usize,
     /// The seed of the server's identity and of all else that it draws.
     pub seed: u64,
     /// Whether notes about single requests are left out.
@@ -69,6 +72,7 @@ impl Default for ServerConfig {
             heartbeat_ms: 10_000,
             reservation_ms: 10_000,
             retry_ms: 500,
+            requests_remembered: store::REQUESTS_REMEMBERED,
             seed: 0,
             quiet: false,
         }
@@ -196,7 +200,7 @@ impl Server {
             told: 0,
             dropped: Vec::new(),
             holds: Holds::new(),
-            store: Store::new(),
+            store: Store::new(config.requests_remembered),
             local: Local::default(),
             votes: Votes::default(),
             writes: Writes::default(),

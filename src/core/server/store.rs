@@ -9,8 +9,8 @@ use crate::core::wire::json::Json;
 use crate::core::wire::peer::{Cell, Executed, Part, RequestId, Version};
 use crate::core::wire::text::Text;
 
-/// How many requests a slot remembers, to answer a retry instead of executing it twice; and how
-/// many of those whose retry was executed, since their first try may still come.
+/// How many requests a slot remembers unless told otherwise, to answer a retry instead of executing
+/// it twice; and how many of those whose retry was executed, since their first try may still come.
 pub(super) const REQUESTS_REMEMBERED: usize = 128;
 
 /// About how many bytes of cells go into one part of a slot.
@@ -24,6 +24,8 @@ pub(super) struct Store {
     bytes: usize,
     /// How often cells were taken or deleted.
     changes: u64,
+    /// How many requests a slot remembers of each sort.
+    remembered: usize,
 }
 
 /// One slot's content.
@@ -41,8 +43,10 @@ struct SlotData {
 }
 
 impl Store {
-    pub(super) fn new() -> Self {
-        Store { slots: (0..SLOT_COUNT).map(|_| None).collect(), keys: 0, bytes: 0, changes: 0 }
+    /// Holds nothing, and will remember so many requests of each slot.
+    pub(super) fn new(remembered: usize) -> Self {
+        let slots = (0..SLOT_COUNT).map(|_| None).collect();
+        Store { slots, keys: 0, bytes: 0, changes: 0, remembered }
     }
 
     /// Holds a value unless a newer one is held; true where it was taken.
@@ -79,7 +83,7 @@ impl Store {
         data.recent.push_back(executed);
         let repeated = executed.repeated;
         let alike = data.recent.iter().filter(|known| known.repeated == repeated);
-        if alike.count() <= REQUESTS_REMEMBERED {
+        if alike.count() <= self.remembered {
             return;
         }
         let alike = data.recent.iter().enumerate().filter(|(_, known)| known.repeated == repeated);

@@ -25,6 +25,7 @@ mod plan;
 pub mod planned;
 mod pressure;
 mod rebalancing;
+pub mod squeeze;
 mod suite;
 mod truth;
 mod workload;

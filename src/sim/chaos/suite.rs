@@ -8,7 +8,7 @@ use std::sync::mpsc;
 use std::thread;
 
 use super::faults::Kind;
-use super::{Options, Stats, Violation, planned, run, run_twice};
+use super::{Options, Stats, Violation, planned, run, run_twice, squeeze};
 
 /// How many lines of trace are kept of a run that is to be looked at.
 const TRACE_LINES: usize = 200_000;
@@ -37,14 +37,16 @@ pub struct Total {
     pub sums: Stats,
     /// The sums over their runs of planned changes alone.
     pub planned: planned::Stats,
+    /// The sums over their squeezes.
+    pub squeezed: squeeze::Stats,
     /// How many seeds broke a rule.
     pub violations: u64,
     /// Faults that should have happened in these seeds and did not.
     pub missing: BTreeSet<String>,
 }
 
-/// How one seed ended: its chaos, and its planned changes.
-pub type Ended = Result<(Stats, planned::Stats), Box<Violation>>;
+/// How one seed ended: its chaos, its planned changes, and its squeeze.
+pub type Ended = Result<(Stats, planned::Stats, squeeze::Stats), Box<Violation>>;
 
 impl Suite {
     /// Runs all seeds, and tells `each` how each ended, in the order of the seeds.
@@ -100,19 +102,22 @@ impl Suite {
 fn one(seed: u64, twice: bool) -> Ended {
     let options = Options::of(seed);
     let result = if twice { run_twice(seed, &options) } else { run(seed, &options) };
-    let result = result.and_then(|stats| Ok((stats, planned::run(seed)?)));
-    result.map_err(|violation| {
+    let stats = result.map_err(|violation| {
         // The same seed does the same, so it can be looked at again with a trace.
         let traced = Options { trace_lines: TRACE_LINES, ..options };
         run(seed, &traced).err().unwrap_or(violation)
-    })
+    })?;
+    let planned = planned::run(seed)?;
+    let squeezed = if twice { squeeze::run_twice(seed) } else { squeeze::run(seed) };
+    Ok((stats, planned, squeezed?))
 }
 
 impl Total {
     fn add(&mut self, result: &Ended, twice: bool) {
         self.seeds += 1;
         match result {
-            Ok((stats, planned)) => {
+            Ok((stats, planned, squeezed)) => {
+                self.squeezed += squeezed;
                 self.twice += u64::from(twice);
                 self.sums += stats;
                 self.planned += planned;
@@ -148,12 +153,13 @@ impl AddAssign<&Stats> for Stats {
 
 impl fmt::Display for Total {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Total { seeds, twice, sums, planned, violations, missing } = self;
-        let operations = sums.operations as u64 + planned.operations;
+        let Total { seeds, twice, sums, planned, squeezed, violations, missing } = self;
+        let operations = sums.operations as u64 + planned.operations + squeezed.operations;
         write!(f, "{seeds} seeds ({twice} of them twice, traces equal), {operations} operations")?;
         write!(f, " ({} while nothing was amiss: all done, the slowest in", sums.untroubled)?;
         write!(f, " {} ms; {} failed under faults", sums.slowest_ms, sums.explained)?;
         write!(f, "; {} during {} planned changes", planned.operations, planned.changes)?;
+        write!(f, "; {} in squeezes under {} faults", squeezed.operations, squeezed.faults)?;
         write!(f, "; {} locks granted), whole again in {} ms", sums.grants, sums.recovery_ms_max)?;
         let all: u64 = sums.faults.values().sum();
         write!(f, "; {all} faults of {} kinds:", sums.faults.len())?;

@@ -1,0 +1,136 @@
+//! Faults that are aimed: at the servers of one key, and at what the leader has half done.
+
+use super::strain::Undo;
+use super::{KEYS, Squeeze};
+use crate::core::assignment::{NodeId, position_of};
+use crate::core::hash::slot_of;
+use crate::core::machine::Millis;
+use crate::core::server::Server;
+use crate::core::wire::json::Json;
+use crate::sim::chaos::truth::three;
+use crate::sim::chaos::world::LEADER;
+
+/// How many identities are drawn for one that stands where it shall.
+const DRAWS_MAX: usize = 12;
+
+impl Squeeze {
+    /// A server joins that stands at this place among the three of a key, and dies so much later;
+    /// gives its name.
+    pub(super) fn visit(
+        &mut self,
+        key: &'static str,
+        place: usize,
+        for_ms: Millis,
+    ) -> Option<String> {
+        if !self.may_join() || !self.cluster.is_alive(LEADER) {
+            return None;
+        }
+        let members = self.view()?.members;
+        let mut seed = self.rng.bits();
+        for _ in 0..DRAWS_MAX {
+            let server = Server::new(self.config(seed));
+            let requestor = Json::parse(server.audit().id().as_bytes()).ok()?;
+            let mut ring = members.clone();
+            ring.push((String::new(), position_of(&requestor)));
+            if three(&ring, slot_of(key.as_bytes())).get(place).is_some_and(String::is_empty) {
+                break;
+            }
+            seed = self.rng.bits();
+        }
+        let name = self.join(seed);
+        if self.rng.chance(85) {
+            self.later(for_ms, Undo::Kill(name.clone()));
+        }
+        Some(name)
+    }
+
+    /// The last of a key's servers loses its place and gets it back, several times in a second,
+    /// while somebody is hard to reach.
+    pub(super) fn flap(&mut self) {
+        let key = *self.rng.pick(&KEYS);
+        let mut in_ms = 0;
+        let place = self.rng.between(0, 2) as usize;
+        for _ in 0..self.rng.between(2, 4) {
+            let for_ms = self.rng.between(15, 250);
+            self.later(in_ms, Undo::Visit(key, place, for_ms));
+            in_ms += for_ms + self.rng.between(15, 250);
+        }
+        if self.rng.chance(40) {
+            let faults = &mut self.cluster.faults;
+            faults.frame_late_max_ms = self.rng.between(100, 800);
+            faults.frame_reorder_percent = 30;
+            faults.frame_repeat_percent = 30;
+            faults.frame_loss_percent = *self.rng.pick(&[0, 20]);
+            faults.call_late_max_ms = self.rng.between(100, 900);
+            faults.call_late_percent = 30;
+            self.later(in_ms, Undo::Quiet);
+        }
+    }
+
+    /// The leader dies: at any time, or when it has told half of what it decided, or while those
+    /// who know the newest cannot tell its successor.
+    pub(super) fn strike_leader(&mut self) {
+        let for_ms = self.rng.between(20, 500);
+        match self.rng.between(0, 2) {
+            0 => self.behead(for_ms),
+            1 => self.half_told(),
+            _ => self.knows_less(),
+        }
+    }
+
+    /// A server joins, and the leader dies when that one has heard of it and hardly anybody else;
+    /// it is not heard of for a while.
+    fn half_told(&mut self) {
+        let leader_ip = self.cluster.ip(LEADER).to_string();
+        let key = *self.rng.pick(&KEYS);
+        let place = self.rng.between(0, 2) as usize;
+        let old = self.living();
+        let Some(name) = self.visit(key, place, 20_000) else { return };
+        let pairs: Vec<(String, String)> = old
+            .iter()
+            .map(|other| (leader_ip.clone(), self.cluster.ip(other).to_string()))
+            .collect();
+        pairs.iter().for_each(|(one, other)| self.cluster.faults.cut(one, other));
+        let told_ms = self.rng.between(8, 40);
+        self.later(told_ms, Undo::Mend(pairs));
+        self.later(told_ms, Undo::Behead(30));
+        let ip = self.cluster.ip(&name).to_string();
+        let others: Vec<(String, String)> =
+            self.ring_ips(&ip).into_iter().map(|other| (ip.clone(), other)).collect();
+        self.later(told_ms, Undo::Cut(others.clone()));
+        let silent_ms = told_ms + self.rng.between(1_300, 2_300);
+        self.later(silent_ms, Undo::Mend(others));
+        self.wait_for(silent_ms);
+    }
+
+    /// A server of a key is stopped until the ring has gone on without it; then the leader dies, and
+    /// its successor hears of that one alone, at first.
+    fn knows_less(&mut self) {
+        let key = *self.rng.pick(&KEYS);
+        let (active, _) = self.cluster.named_at(LEADER, slot_of(key.as_bytes()));
+        let Some(id) = active.first() else { return };
+        let Some(name) = self.name_of(id) else { return };
+        let ip = self.cluster.ip(&name).to_string();
+        let leader_ip = self.cluster.ip(LEADER).to_string();
+        let ring = self.ring_ips(&ip);
+        let peers: Vec<String> = ring.into_iter().filter(|other| *other != leader_ip).collect();
+        let pairs = |one: &str| -> Vec<(String, String)> {
+            peers.iter().map(|other| (one.to_string(), other.clone())).collect()
+        };
+        let (from_it, from_leader) = (pairs(&ip), pairs(&leader_ip));
+        self.undo(Undo::Cut(from_it.clone()));
+        self.cluster.pause(&name);
+        let gone_ms = self.lease_ms + self.rng.between(300, 900);
+        self.later(gone_ms, Undo::Behead(10));
+        self.later(gone_ms, Undo::Cut(from_leader.clone()));
+        self.later(gone_ms + 20, Undo::Resume(name));
+        let heard_ms = gone_ms + self.rng.between(1_300, 2_300);
+        self.later(heard_ms, Undo::Mend(from_leader));
+        self.later(heard_ms, Undo::Mend(from_it));
+        self.wait_for(heard_ms);
+    }
+
+    fn name_of(&self, id: &NodeId) -> Option<String> {
+        self.living().into_iter().find(|name| self.cluster.identities(name).contains(id))
+    }
+}
