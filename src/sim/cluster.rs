@@ -213,8 +213,8 @@ impl Cluster {
     /// Has a process take a step, which is judged.
     pub(super) fn handle(&mut self, process: ProcessId, input: Input) -> Vec<Output> {
         let mut outputs = Vec::new();
-        let heard = Heard::of(&input);
         let node = &mut self.nodes[process.node];
+        let heard = Heard::of(node.clock.at(self.now), &input);
         let program = node.program.as_mut().expect("a running node has a program");
         program.machine().handle(node.clock.at(self.now), input, &mut outputs);
         self.invariants.look(self.now, process, &node.name, program, heard, &outputs);

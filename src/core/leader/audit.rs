@@ -46,6 +46,16 @@ impl<'a> LeaderAudit<'a> {
         self.leader.is_recovering()
     }
 
+    /// Whether it has found that it was started again.
+    pub fn is_restarted(self) -> bool {
+        self.leader.restarted_at.is_some()
+    }
+
+    /// Whether it gives up ranges whose servers are silent for long.
+    pub fn gives_up(self) -> bool {
+        self.leader.config.give_up_after_ms.is_some()
+    }
+
     /// The members that speak the extension, each with the revision up to which it has adopted
     /// everything.
     pub fn members(self) -> impl Iterator<Item = (&'a NodeId, Revision)> {

@@ -7,7 +7,7 @@ use super::Server;
 use super::holds::{Hold, Role};
 use crate::core::assignment::{Entry, NodeId, Revision};
 use crate::core::hash::Slot;
-use crate::core::machine::ReplyTo;
+use crate::core::machine::{Millis, ReplyTo};
 use crate::core::wire::peer::{Cell, RequestId, Version};
 use crate::core::wire::text::Text;
 
@@ -61,8 +61,16 @@ pub struct WriteAudit<'a> {
     pub slot: Slot,
     /// The client's name for it.
     pub id: RequestId,
+    /// The name that is written.
+    pub key: &'a Text,
     /// Its place in the slot's order.
     pub version: Version,
+    /// The revision under which it was last sent.
+    pub revision: Revision,
+    /// Who must still say that it holds it before it is acknowledged.
+    pub needed: &'a BTreeSet<NodeId>,
+    /// Whether the votes of an original client back it.
+    pub voted: bool,
     /// Whether clients were told that it is done.
     pub acknowledged: bool,
     /// Who waits for the answer.
@@ -143,10 +151,25 @@ impl<'a> ServerAudit<'a> {
         self.server.writes.pending.values().map(|write| WriteAudit {
             slot: write.slot,
             id: write.id,
+            key: &write.key,
             version: write.cell.version,
+            revision: write.revision,
+            needed: &write.needed,
+            voted: write.voted,
             acknowledged: write.needed.is_empty(),
             replies: &write.replies,
         })
+    }
+
+    /// The reservations of names that stand in others' way until their deadline, by this server's
+    /// clock: name, address of the client, deadline.
+    pub fn votes(self) -> impl Iterator<Item = (&'a Text, &'a str, Millis)> {
+        self.server.votes.open()
+    }
+
+    /// Whether it is in a view whose leader decides who writes; else it is on its own.
+    pub fn is_led(self) -> bool {
+        self.server.leader_speaks == Some(true)
     }
 
     /// How full everything is that others can make grow.
@@ -216,6 +239,16 @@ impl<'a> HoldAudit<'a> {
         };
         let synced = syncs.into_iter().flatten().filter(|(_, sync)| sync.synced);
         synced.map(|(id, _)| id)
+    }
+
+    /// The joiners that every new write needs, and that may still lack acknowledged ones.
+    pub fn closing(self) -> impl Iterator<Item = &'a NodeId> {
+        let syncs = match &self.hold.role {
+            Role::Primary(primary) => Some(&primary.syncs),
+            _ => None,
+        };
+        let closing = syncs.into_iter().flatten().filter(|(_, sync)| sync.closing && !sync.synced);
+        closing.map(|(id, _)| id)
     }
 
     /// The confirmation that is under way.

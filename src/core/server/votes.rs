@@ -162,6 +162,15 @@ impl Votes {
         });
     }
 
+    /// The reservations that stand in others' way, if their deadline has not passed.
+    pub(super) fn open(&self) -> impl Iterator<Item = (&Text, &str, Millis)> {
+        let open = self.votes.iter().filter(|(_, vote)| vote.is_open());
+        open.filter_map(|(key, vote)| {
+            let (owner, until) = vote.owner.as_ref()?;
+            Some((key, owner.as_str(), *until))
+        })
+    }
+
     /// Whether nothing is remembered.
     pub(super) fn is_empty(&self) -> bool {
         self.votes.is_empty()

@@ -55,7 +55,7 @@ impl Rule for Decider {
                 return Err(format!("{} {what} slot {slot}, and does not serve it", after.name));
             }
         }
-        for write in &after.writes {
+        for write in after.writes.iter() {
             let led = self.led.get(&write.version.revision).into_iter().flatten();
             let mut led = led.filter(|led| (led.0..led.1).contains(&write.slot));
             if led.all(|(_, _, id)| *id != after.id && !after.was.contains(id)) {

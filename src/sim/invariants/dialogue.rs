@@ -4,10 +4,11 @@ use std::collections::BTreeMap;
 
 use serde::Deserialize;
 
-use super::facts;
+use super::facts::{self, digest};
 use crate::core::assignment::Report;
 use crate::core::hash::{Slot, slot_of};
-use crate::core::machine::{Input, Note, Output, ReplyTo};
+use crate::core::machine::{Input, Millis, Note, Output, ReplyTo};
+use crate::core::reply::Reply;
 use crate::core::server::Server;
 use crate::core::wire::frame::PEER_MARK;
 use crate::core::wire::json::{Json, Object};
@@ -22,6 +23,18 @@ pub(super) enum Asked {
     Write {
         key: Text,
         id: RequestId,
+        value: u64,
+        voted: bool,
+    },
+    /// An original client at this address wants to write a name.
+    Vote {
+        key: Text,
+        owner: String,
+    },
+    /// An original client writes.
+    Setr {
+        key: Text,
+        value: u64,
     },
     /// The number that the server had given out last when the read came.
     Read {
@@ -44,7 +57,19 @@ pub(super) enum Asked {
 #[derive(Debug, Clone)]
 pub(super) enum Told {
     /// A write is done. The version, where it is known: not where it was another transaction's.
-    Acknowledged { slot: Slot, key: Text, id: RequestId, version: Option<Version> },
+    Acknowledged {
+        slot: Slot,
+        key: Text,
+        id: RequestId,
+        version: Option<Version>,
+        /// Tells the value from others.
+        value: u64,
+        voted: bool,
+    },
+    /// A name is reserved for the client at an address.
+    Voted { key: Text, owner: String },
+    /// An original client's write is done.
+    SetrDone { key: Text, value: u64 },
     /// A write did not happen.
     NotDone { to: ReplyTo, id: RequestId },
     /// A read was answered with a value, or that there is none.
@@ -67,7 +92,11 @@ pub(super) struct Dialogue {
 
 /// A frame that is about to be given to a machine, where rules are about it.
 #[derive(Debug)]
-pub(in crate::sim) struct Heard(Option<(ReplyTo, Asked)>);
+pub(in crate::sim) struct Heard {
+    /// The time by the machine's clock.
+    pub(super) local: Millis,
+    asked: Option<(ReplyTo, Asked)>,
+}
 
 /// The name of a request, as `dht_write` carries it.
 #[derive(Debug, Default, Deserialize)]
@@ -75,26 +104,30 @@ pub(in crate::sim) struct Heard(Option<(ReplyTo, Asked)>);
 struct Name {
     client: u64,
     number: u64,
+    voted: bool,
 }
 
 impl Heard {
     /// What an input says, as far as rules are about it.
-    pub(in crate::sim) fn of(input: &Input) -> Heard {
-        let Input::Frame { to, message, .. } = input else {
-            return Heard(None);
+    pub(in crate::sim) fn of(local: Millis, input: &Input) -> Heard {
+        let Input::Frame { to, message, origin } = input else {
+            return Heard { local, asked: None };
         };
         if message.first() == Some(&PEER_MARK) {
-            return Heard(None);
+            return Heard { local, asked: None };
         }
-        Heard(asked(message).map(|asked| (*to, asked)))
+        Heard { local, asked: asked(message, &origin.peer_ip).map(|asked| (*to, asked)) }
     }
 }
 
-fn asked(message: &[u8]) -> Option<Asked> {
+fn asked(message: &[u8], from: &str) -> Option<Asked> {
     Some(match Request::parse(message).ok()?.command {
-        Command::Write { key, extension, .. } => {
+        Command::SetrRequest { key } => Asked::Vote { key, owner: from.to_string() },
+        Command::Setr { key, value } => Asked::Setr { key, value: digest(&value) },
+        Command::Write { key, value, extension } => {
             let name: Name = serde_json::from_str(extension).ok()?;
-            Asked::Write { key, id: RequestId { client: name.client, number: name.number } }
+            let id = RequestId { client: name.client, number: name.number };
+            Asked::Write { key, id, value: digest(&value), voted: name.voted }
         }
         Command::Read { key, .. } => Asked::Read { key, counter: 0 },
         Command::LockGet { lock, requestor } => Asked::LockGet { lock, requestor },
@@ -112,7 +145,7 @@ impl Dialogue {
         heard: Heard,
         before: Option<&facts::Server>,
     ) {
-        if let Some((to, mut asked)) = heard.0 {
+        if let Some((to, mut asked)) = heard.asked {
             if let Asked::Read { counter, .. } = &mut asked {
                 *counter = before.map_or(0, |before| before.counter);
             }
@@ -158,12 +191,23 @@ impl Dialogue {
 
 fn reply(server: Option<&Server>, to: ReplyTo, asked: Asked, message: &[u8]) -> Option<Told> {
     let object = Object::parse(message).ok()?;
+    let asked = match asked {
+        Asked::Vote { key, owner } => {
+            let yes = object.text("reply").is_some_and(|reply| reply.as_bytes() == b"ok");
+            return yes.then_some(Told::Voted { key, owner });
+        }
+        Asked::Setr { key, value } => {
+            let done = message == Reply::new().finish();
+            return done.then_some(Told::SetrDone { key, value });
+        }
+        other => other,
+    };
     let status = object.text("status")?;
     match (asked, status.as_str()?) {
-        (Asked::Write { key, id }, "ok") => {
+        (Asked::Write { key, id, value, voted }, "ok") => {
             let slot = slot_of(key.as_bytes());
             let version = server.and_then(|server| server.audit().executed(slot, id));
-            Some(Told::Acknowledged { slot, key, id, version })
+            Some(Told::Acknowledged { slot, key, id, version, value, voted })
         }
         (Asked::Write { id, .. }, "no") => Some(Told::NotDone { to, id }),
         (Asked::Read { key, .. }, "ok" | "not_found") => {

@@ -5,6 +5,7 @@ use std::collections::hash_map::DefaultHasher;
 use std::hash::{Hash, Hasher};
 use std::sync::Arc;
 
+use super::orders::{Vote, Write, look_at_votes, look_at_writes};
 use super::slots::SlotMap;
 use crate::core::assignment::{NodeId, Revision};
 use crate::core::hash::Slot;
@@ -12,7 +13,7 @@ use crate::core::leader::audit::{LeaderAudit, RangeAudit};
 use crate::core::machine::ReplyTo;
 use crate::core::server::audit::{Fill, HoldAudit, Part, ServerAudit};
 use crate::core::wire::json::Json;
-use crate::core::wire::peer::{RequestId, Version};
+use crate::core::wire::peer::Version;
 use crate::core::wire::text::Text;
 
 /// Replicated values by slot and name: the version, and a digest of the value.
@@ -32,7 +33,10 @@ pub(super) struct Server {
     /// Which state of the store `cells` is.
     pub(super) changes: u64,
     pub(super) cells: Arc<Cells>,
-    pub(super) writes: Vec<Write>,
+    pub(super) writes: Arc<Vec<Write>>,
+    pub(super) votes: Arc<Vec<Vote>>,
+    /// Whether it is in a view whose leader decides who writes.
+    pub(super) led: bool,
     pub(super) fills: Vec<Fill>,
     /// The highest revision at which it has stood, dropped ranges included.
     pub(super) seen: Arc<SlotMap<Revision>>,
@@ -50,6 +54,8 @@ pub(super) struct Hold {
     pub(super) joining: Vec<(NodeId, Revision)>,
     pub(super) part: Part,
     pub(super) synced: Vec<NodeId>,
+    /// Joiners that new writes need, and that are not synced yet.
+    pub(super) closing: Vec<NodeId>,
     pub(super) round: Option<Round>,
 }
 
@@ -61,22 +67,15 @@ pub(super) struct Round {
     pub(super) reads: Vec<ReplyTo>,
 }
 
-/// A write that is under way.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Write {
-    pub(super) slot: Slot,
-    pub(super) id: RequestId,
-    pub(super) version: Version,
-    pub(super) acknowledged: bool,
-    pub(super) replies: Vec<ReplyTo>,
-}
-
 /// A view leader.
 #[derive(Debug, Clone)]
 pub(super) struct Leader {
     pub(super) epoch: u64,
     pub(super) revision: Revision,
     pub(super) recovering: bool,
+    /// Whether it knows that there was a leader before it.
+    pub(super) restarted: bool,
+    pub(super) gives_up: bool,
     pub(super) ranges: Arc<Vec<Range>>,
     pub(super) members: BTreeMap<NodeId, Revision>,
     pub(super) fills: Vec<Fill>,
@@ -133,7 +132,9 @@ impl Server {
             holds,
             changes,
             cells,
-            writes: audit.writes().map(Write::look).collect(),
+            writes: look_at_writes(audit, before),
+            votes: look_at_votes(audit, before),
+            led: audit.is_led(),
             fills: audit.fills().to_vec(),
             seen,
         }
@@ -226,6 +227,7 @@ impl Hold {
             joining: entry.joining.iter().map(|j| (j.id().clone(), j.since())).collect(),
             part: audit.part(),
             synced: audit.synced().cloned().collect(),
+            closing: audit.closing().cloned().collect(),
             round,
         }
     }
@@ -248,6 +250,7 @@ impl Hold {
             && self.active.iter().eq(entry.active.iter().map(|peer| peer.id()))
             && self.joining.len() == entry.joining.len()
             && self.synced.iter().eq(audit.synced())
+            && self.closing.iter().eq(audit.closing())
     }
 
     /// The primary's own copy apart, whose copies a write or a confirmation needs at least.
@@ -258,18 +261,6 @@ impl Hold {
     /// The range in words.
     pub(super) fn words(&self) -> String {
         format!("slots {}..{} at revision {}", self.start, self.end, self.revision)
-    }
-}
-
-impl Write {
-    fn look(audit: crate::core::server::audit::WriteAudit<'_>) -> Write {
-        Write {
-            slot: audit.slot,
-            id: audit.id,
-            version: audit.version,
-            acknowledged: audit.acknowledged,
-            replies: audit.replies.to_vec(),
-        }
     }
 }
 
@@ -288,6 +279,8 @@ impl Leader {
             epoch: audit.epoch(),
             revision: audit.revision(),
             recovering: audit.is_recovering(),
+            restarted: audit.is_restarted(),
+            gives_up: audit.gives_up(),
             ranges,
             members: audit.members().map(|(id, acked)| (id.clone(), acked)).collect(),
             fills: audit.fills().to_vec(),

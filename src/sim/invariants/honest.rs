@@ -23,7 +23,7 @@ impl Rule for Honest {
     }
 
     fn server(&mut self, _: &Ring, step: &ServerStep<'_>) -> Verdict {
-        for write in &step.after.writes {
+        for write in step.after.writes.iter() {
             self.ordered.extend(write.replies.iter().map(|to| (*to, write.version)));
         }
         for told in step.told {

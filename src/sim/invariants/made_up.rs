@@ -1,16 +1,16 @@
 //! Made-up facts, to show that a rule is broken by what breaks it, and by nothing else.
 
-use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use super::dialogue::Told;
-use super::facts::{Hold, Leader, Range, Server, Write};
+use super::facts::{Hold, Leader, Range, Server};
+use super::orders::Write;
 use super::ring::Ring;
 use super::slots::SlotMap;
 use super::{Rule, judge_leader, judge_server};
 use crate::core::assignment::{NodeId, Revision};
 use crate::core::hash::Slot;
-use crate::core::machine::ReplyTo;
+use crate::core::machine::{Millis, ReplyTo};
 use crate::core::server::audit::Part;
 use crate::core::wire::peer::{RequestId, Version};
 use crate::core::wire::text::Text;
@@ -22,6 +22,10 @@ pub(super) struct Play {
     rules: Vec<Box<dyn Rule>>,
     pub(super) ring: Ring,
     leaders: u32,
+    /// Who is in the leader's view.
+    pub(super) members: Vec<NodeId>,
+    /// The time by the clock of whoever takes a step.
+    pub(super) local: Millis,
 }
 
 /// The request of this number.
@@ -50,6 +54,7 @@ pub(super) fn hold(revision: Revision, active: &[&str], part: Part) -> Hold {
         joining: Vec::new(),
         part,
         synced: Vec::new(),
+        closing: Vec::new(),
         round: None,
     }
 }
@@ -84,7 +89,9 @@ pub(super) fn server(id: &str, holds: Vec<Hold>) -> Server {
         holds: Arc::new(holds),
         changes: 0,
         cells: Arc::default(),
-        writes: Vec::new(),
+        writes: Arc::default(),
+        votes: Arc::default(),
+        led: true,
         fills: Vec::new(),
         seen: Arc::new(seen),
     }
@@ -100,8 +107,18 @@ impl Server {
 
     /// The same with a write under way in slot 7 for which `to` waits.
     pub(super) fn writing(mut self, number: u64, version: Version, to: u64) -> Server {
-        let (id, replies) = (request(number), vec![ReplyTo(to)]);
-        self.writes.push(Write { slot: 7, id, version, acknowledged: false, replies });
+        let write = Write {
+            slot: 7,
+            key: Text::from("k"),
+            id: request(number),
+            version,
+            revision: version.revision,
+            needed: Vec::new(),
+            voted: false,
+            acknowledged: false,
+            replies: vec![ReplyTo(to)],
+        };
+        Arc::make_mut(&mut self.writes).push(write);
         self
     }
 
@@ -115,12 +132,25 @@ impl Server {
 /// A write to `key` in slot 7 is acknowledged.
 pub(super) fn acknowledged(key: &str, number: u64, version: Version) -> Told {
     let (key, version) = (Text::from(key), Some(version));
-    Told::Acknowledged { slot: 7 as Slot, key, id: request(number), version }
+    Told::Acknowledged {
+        slot: 7 as Slot,
+        key,
+        id: request(number),
+        version,
+        value: 1,
+        voted: false,
+    }
 }
 
 impl Play {
     pub(super) fn new(rule: impl Rule + 'static) -> Play {
-        Play { rules: vec![Box::new(rule)], ring: Ring::default(), leaders: 1 }
+        Play {
+            rules: vec![Box::new(rule)],
+            ring: Ring::default(),
+            leaders: 1,
+            members: Vec::new(),
+            local: 0,
+        }
     }
 
     /// A server takes a step after which it is so, and says this.
@@ -136,7 +166,8 @@ impl Play {
             }
             after.seen = seen;
         }
-        judge_server(&mut self.rules, &mut self.ring, process, before.as_ref(), after, told)
+        let said = (self.local, told);
+        judge_server(&mut self.rules, &mut self.ring, process, before.as_ref(), after, said)
             .map_err(|(_, what)| what)
     }
 
@@ -167,8 +198,10 @@ impl Play {
             epoch,
             revision: first.revision,
             recovering: false,
+            restarted: self.leaders > 1,
+            gives_up: false,
             ranges: Arc::new(vec![first, rest]),
-            members: BTreeMap::new(),
+            members: self.members.iter().map(|id| (id.clone(), 0)).collect(),
             fills: Vec::new(),
         };
         judge_leader(&mut self.rules, &mut self.ring, process, before.as_ref(), after, told)

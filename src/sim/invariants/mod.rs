@@ -6,13 +6,18 @@
 //! rule is one file, and says there what it states, and why that is so.
 
 mod acknowledged;
+mod activation;
+mod answers;
+mod beginnings;
 mod bounds;
 mod confirmations;
 mod copies;
 mod decider;
+mod denied;
 mod dialogue;
 mod drops;
 mod facts;
+mod ghosts;
 mod growth;
 mod honest;
 mod identities;
@@ -23,11 +28,16 @@ mod lost;
 mod made_up;
 mod meaning;
 mod once;
+mod orders;
 mod reconciled;
+mod restarts;
 mod ring;
 mod served;
 mod slots;
+mod synced;
+mod transactions;
 mod versions;
+mod votes;
 
 use std::fmt;
 
@@ -73,6 +83,8 @@ type Verdict = Result<(), String>;
 #[derive(Debug)]
 struct ServerStep<'a> {
     process: ProcessId,
+    /// The time by the server's clock.
+    local: Millis,
     /// What the server showed before; `None` at its first step.
     before: Option<&'a facts::Server>,
     after: &'a facts::Server,
@@ -164,6 +176,15 @@ impl Invariants {
             Box::new(once::Once::default()),
             Box::new(served::Served),
             Box::new(acknowledged::Acknowledged),
+            Box::new(synced::Synced),
+            Box::new(ghosts::Ghosts),
+            Box::new(answers::Answers),
+            Box::new(beginnings::Beginnings),
+            Box::new(activation::Activation),
+            Box::new(denied::Denied::default()),
+            Box::new(restarts::Restarts),
+            Box::new(votes::Votes),
+            Box::new(transactions::Transactions::default()),
             Box::new(locks::Locks::default()),
             Box::new(bounds::Bounds { crowd: expected.crowd }),
         ];
@@ -195,10 +216,11 @@ impl Invariants {
         let verdict = match program {
             Program::Server(server) => {
                 let before = ring.servers.remove(&process);
+                let local = heard.local;
                 ring.dialogue.hear(process, heard, before.as_ref());
                 let told = ring.dialogue.told(Some(server), outputs);
                 let after = facts::Server::look(name, server.audit(), before.as_ref());
-                judge_server(rules, ring, process, before.as_ref(), after, &told)
+                judge_server(rules, ring, process, before.as_ref(), after, (local, &told))
             }
             Program::Leader(leader) => {
                 let before = ring.leader.take().filter(|(known, _)| *known == process);
@@ -229,11 +251,11 @@ fn judge_server(
     process: ProcessId,
     before: Option<&facts::Server>,
     after: facts::Server,
-    told: &[Told],
+    (local, told): (Millis, &[Told]),
 ) -> Judged {
     ring.take_in(process, before, after, told);
     let after = &ring.servers[&process];
-    let mut step = ServerStep { process, before, after, told, slots: Vec::new() };
+    let mut step = ServerStep { process, local, before, after, told, slots: Vec::new() };
     step.slots = ring.slots_of(&step);
     for rule in rules {
         rule.server(ring, &step).map_err(|what| (rule.name(), what))?;

@@ -1,0 +1,125 @@
+//! A leader that was started again uses no revision twice, and waits for who may know more.
+//!
+//! - Once it has recovered, each revision that it decides is above all at which any living server
+//!   has ever stood, in whatever slot.
+//! - A range that it was told of, and was not sure of, it relies on only when every process that
+//!   lives and was named there, under its present identity or an earlier one, is a member; or where
+//!   in the same step it was told of a newer assignment, or the operator lets it give up.
+
+use super::facts::{Range, Server};
+use super::ring::{Config, Ring};
+use super::{LeaderStep, Rule, Verdict};
+use crate::core::assignment::NodeId;
+use crate::core::hash::Slot;
+
+#[derive(Debug)]
+pub(super) struct Restarts;
+
+impl Rule for Restarts {
+    fn name(&self) -> &'static str {
+        "a restarted leader goes on from what servers know"
+    }
+
+    fn leader(&mut self, ring: &Ring, step: &LeaderStep<'_>) -> Verdict {
+        let (Some(before), true) = (step.before, step.after.restarted) else {
+            return Ok(());
+        };
+        for range in step.changed().filter(|range| !range.unsure && !range.told) {
+            let pieces = before.pieces(range.start, range.end);
+            if !step.after.recovering && pieces.iter().any(|p| p.2.revision != range.revision) {
+                above(ring, range)?;
+            }
+            for (start, _, old) in pieces.into_iter().filter(|(_, _, old)| old.unsure) {
+                if !step.after.gives_up && !is_newer_known(ring, start, old, range) {
+                    heard(ring, step, old)?;
+                }
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Nobody has stood at the revision or a later one.
+fn above(ring: &Ring, range: &Range) -> Verdict {
+    for server in ring.servers.values() {
+        let mut seen = server.seen.over(0, crate::core::hash::SLOT_COUNT);
+        if let Some((slot, _, seen)) = seen.find(|(_, _, seen)| **seen >= range.revision) {
+            let (name, what) = (&server.name, range.words());
+            return Err(format!("{name} has stood at {seen} in slot {slot}; now {what}"));
+        }
+    }
+    Ok(())
+}
+
+/// Whether somebody knows an assignment of the slot between these two.
+fn is_newer_known(ring: &Ring, slot: Slot, old: &Range, new: &Range) -> bool {
+    let between = ring.configs.range(old.revision + 1..new.revision.max(old.revision + 1));
+    let here = |config: &Config| (config.start..config.end).contains(&slot);
+    between.into_iter().any(|(_, configs)| configs.iter().any(here))
+}
+
+/// Every process that lives and was named is a member.
+fn heard(ring: &Ring, step: &LeaderStep<'_>, old: &Range) -> Verdict {
+    let joining = old.joining.iter().map(|(id, _)| id);
+    for id in old.active.iter().chain(joining) {
+        let is = |server: &&Server| server.id == *id || server.was.contains(id);
+        let unheard = |server: &&Server| {
+            let known = |id: &NodeId| step.after.members.contains_key(id);
+            !known(id) && !known(&server.id)
+        };
+        if let Some(server) = ring.servers.values().find(is).filter(unheard) {
+            let (name, what) = (&server.name, old.words());
+            return Err(format!("{name} lives and was not heard, and {what} is relied on"));
+        }
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::made_up::{Play, fires, hold, range, server};
+    use super::*;
+    use crate::core::server::audit::Part;
+
+    /// A leader that was started again and was told of a range.
+    fn told() -> Play {
+        let mut play = Play::new(Restarts);
+        play.leads(1, range(1, &["a", "b"]), &[]).unwrap();
+        let hold = |part| vec![hold(5, &["a", "b"], part)];
+        play.shows(server("a", hold(Part::Serving))).unwrap();
+        play.shows(server("b", hold(Part::Replica))).unwrap();
+        play.leader_restarts();
+        let mut told = range(5, &["a", "b"]);
+        (told.unsure, told.told) = (true, true);
+        play.leads(1, told.clone(), &[]).unwrap();
+        play.leads(1, told, &[]).unwrap();
+        play
+    }
+
+    fn relies(mut play: Play, members: &[&str], revision: u64) -> Result<(), String> {
+        play.members = members.iter().map(|id| (*id).into()).collect();
+        play.leads(1, range(revision, &["a", "b"]), &[])
+    }
+
+    #[test]
+    fn all_were_heard() {
+        relies(told(), &["a", "b"], 9).unwrap();
+        let mut dead = told();
+        dead.dies("b");
+        relies(dead, &["a"], 9).unwrap();
+        let mut renamed = told();
+        renamed.shows(server("b", Vec::new()).renamed("b2")).unwrap();
+        relies(renamed, &["a", "b2"], 9).unwrap();
+    }
+
+    #[test]
+    fn somebody_knows_more() {
+        fires(relies(told(), &["a"], 9), "b lives");
+        fires(relies(told(), &["a", "b"], 4), "has stood at 5");
+        let mut other = told();
+        let mut far = hold(12, &["c"], Part::Serving);
+        (far.start, far.end) = (200, 300);
+        other.shows(server("c", vec![far])).unwrap();
+        fires(relies(other, &["a", "b"], 9), "has stood at 12");
+    }
+}
