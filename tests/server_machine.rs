@@ -306,3 +306,28 @@ fn slots_that_do_not_exist_are_nobodys() {
     );
     assert!(replies(&stage.request(&assign))[0].starts_with(r#"{"status": "ok""#));
 }
+
+#[test]
+fn an_old_part_does_not_stand_for_writes_that_were_shed() {
+    let (mut stage, out) = with_joiner();
+    let slot = slot_of(b"k");
+    // The part that holds the first value is on its way to a joiner that is silent.
+    let first = numbers(&out, true)[0];
+    // Writes of other slots fill what may trail; one of them is a later value of `k`.
+    let mut last = stage.request(&write("k", 2));
+    for number in 3..=10_002 {
+        last = stage.request(&write("k", number));
+    }
+    assert_eq!(replies(&last).len(), 1, "acknowledged: the primary is alone");
+    stage.now = 600;
+    let mut out = Vec::new();
+    stage.server.handle(stage.now, Input::Tick, &mut out);
+    let again = numbers(&out, true);
+    // What is answered now is the part that was sent before any of these writes.
+    let held = Body::ChunkHeld { span: Span(slot, slot + 1, 2), number: first };
+    let out = stage.hear(&peer("j"), held);
+    assert!(
+        leader_call(&out, "dht_report").is_none(),
+        "the joiner has shown the first part only, {first}; sent again: {again:?}"
+    );
+}
