@@ -74,6 +74,24 @@ impl Cluster {
         leader.audit().members().map(|(id, _)| id.clone()).collect()
     }
 
+    /// The identity of the server that runs under a name. Asked for it, the server would send a
+    /// heartbeat soon: looking must change nothing.
+    pub fn identity(&self, name: &str) -> Option<NodeId> {
+        match &self.nodes[self.index(name)].program {
+            Some(Program::Server(server)) => Some(server.audit().id().clone()),
+            _ => None,
+        }
+    }
+
+    /// What the view leader under a name would tell clients of the view. Asked for it, it would
+    /// remove whose lease has ended, even while it is stopped.
+    pub fn view_of(&self, name: &str) -> Option<Vec<u8>> {
+        match &self.nodes[self.index(name)].program {
+            Some(Program::Leader(leader)) => Some(leader.audit().view()),
+            _ => None,
+        }
+    }
+
     /// A server's copy of a key, with its version; `None` where it has none.
     pub fn copy_of(&self, name: &str, key: &str) -> Option<&Cell> {
         let Some(Program::Server(server)) = &self.nodes[self.index(name)].program else {

@@ -4,6 +4,7 @@ use super::Leader;
 use super::plan::Range;
 use crate::core::assignment::{NodeId, Revision};
 use crate::core::hash::{SLOT_COUNT, Slot};
+use crate::core::machine::Origin;
 use crate::core::server::audit::Fill;
 
 /// What a view leader shows of itself. Borrowed: nothing is copied before it is asked for.
@@ -26,6 +27,11 @@ impl Leader {
 }
 
 impl<'a> LeaderAudit<'a> {
+    /// What clients that speak the extension are told of the view.
+    pub fn view(self) -> Vec<u8> {
+        self.leader.query_servers(&Origin::default(), true)
+    }
+
     /// The epoch.
     pub fn epoch(self) -> u64 {
         self.leader.epoch

@@ -112,7 +112,7 @@ fn placement(world: &mut World) -> Result<(), String> {
 fn all_are_served(world: &mut World, plan: &Plan) -> Result<(), String> {
     world.workload.failed.clear();
     for round in 0..KEYS.len() {
-        for reads in [false, true] {
+        for reads in [true, false] {
             for client in 0..world.clients() {
                 let key = KEYS[(round + client) % KEYS.len()];
                 let value = (!reads).then(|| world.workload.value());

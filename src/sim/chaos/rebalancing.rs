@@ -8,7 +8,7 @@ const ASKS_PERCENT: u64 = 3;
 impl World {
     /// Asks for the lock now and then, and gives it back, or the place in its queue.
     pub(super) fn look_at_rebalancing(&mut self) -> Result<(), String> {
-        if !self.rng.chance(ASKS_PERCENT) {
+        if !self.rng.chance(ASKS_PERCENT) || self.cluster.is_paused(LEADER) {
             return Ok(());
         }
         let Some(view) = self.view() else {

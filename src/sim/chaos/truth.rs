@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::world::{LEADER, World};
-use crate::core::assignment::{HelloReply, NodeId, ViewExtension};
+use crate::core::assignment::{NodeId, ViewExtension};
 use crate::core::hash::slot_of;
 use crate::core::ring::REPLICA_COUNT;
 use crate::core::wire::json::Object;
@@ -22,18 +22,14 @@ impl World {
         if !self.cluster.is_alive(LEADER) {
             return None;
         }
-        let reply = self.cluster.peek(LEADER, r#"{"cmd": "query_servers", "dht": 1}"#)?;
-        let reply = Object::parse(reply.as_bytes()).ok()?;
+        let reply = self.cluster.view_of(LEADER)?;
+        let reply = Object::parse(&reply).ok()?;
         Some(View { members: reply.decode("result")?, assignment: reply.decode("dht")? })
     }
 
     /// A server's identity.
     pub(super) fn identity(&mut self, name: &str) -> NodeId {
-        let reply = self.cluster.peek(name, r#"{"cmd": "dht_hello", "dht": 1}"#);
-        let reply = reply.expect("a server says who it is");
-        let reply = Object::parse(reply.as_bytes()).expect("a reply is an object");
-        let hello: HelloReply = reply.decode("dht").expect("a server speaks the extension");
-        hello.id.expect("a server has an identity")
+        self.cluster.identity(name).expect("a server has an identity")
     }
 
     /// The servers that live, by identity.
