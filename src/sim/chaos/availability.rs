@@ -4,6 +4,7 @@
 //! Trouble begins with a fault and lasts until every fault is over and the ring is whole again,
 //! which must come within [`RECOVERY_MS_MAX`]. An operation that was begun while there was no
 //! trouble, and ended before the next, has no excuse: it must succeed within [`LATENCY_MS_MAX`].
+//! One that was begun in trouble may fail, but must end soon after that is over.
 //! Servers that join or leave as planned are no trouble, nor are messages that arrive twice and
 //! clients that die.
 //!
@@ -26,6 +27,9 @@ pub(super) const LATENCY_MS_MAX: Millis = 1_500;
 /// How long the seven requests of an original client's `setr` may take together: each of the last
 /// three may meet a server with an old route, and wait a second where it leads.
 pub(super) const DIALOGUE_MS_MAX: Millis = 4_500;
+
+/// How long the last request may still be waited for that was sent while something was amiss.
+const ATTEMPT_MS: Millis = 1_000;
 
 /// How often a ring that is not whole is looked at.
 const LOOK_MS: Millis = 100;
@@ -117,6 +121,12 @@ impl World {
         let took = self.cluster.now() - called;
         let seen = &mut self.availability;
         if seen.sound_since.is_none_or(|since| called < since) {
+            let after = seen.sound_since.map_or(0, |since| self.cluster.now() - since);
+            if went != Went::Refused && after > within_ms + ATTEMPT_MS {
+                let what = what();
+                let what = format!("still under way {after} ms after the ring was whole: {what}");
+                seen.unexplained.get_or_insert(what);
+            }
             seen.explained += u64::from(went != Went::Well);
             return;
         }

@@ -217,6 +217,11 @@ impl World {
         let went = match &result {
             Ok(_) => Went::Well,
             Err(OpError::Busy) if self.originals.may_block(&key, called) => Went::Refused,
+            Err(OpError::Unknown(why))
+                if why == "busy" && self.originals.may_block(&key, called) =>
+            {
+                Went::Refused
+            }
             Err(_) => Went::Badly,
         };
         let name = worker.name.clone();
