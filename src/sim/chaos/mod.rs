@@ -150,17 +150,8 @@ pub fn run_twice(seed: u64, options: &Options) -> Result<Stats, Box<Violation>> 
 
 fn traced(seed: u64, options: &Options) -> (Result<Stats, Box<Violation>>, String) {
     let mut world = World::new(seed, options);
-    let result = catch_unwind(AssertUnwindSafe(|| both_halves(&mut world, options)));
-    let broken = world.cluster.broken().map(ToString::to_string);
-    let result = broken.map_or(result, |rule| Ok(Err(rule)));
-    let rule = match result {
-        Ok(Ok(())) => return (Ok(world.stats()), world.cluster.trace()),
-        Ok(Err(rule)) => rule,
-        Err(panic) => {
-            let text = panic.downcast_ref::<String>().map(String::as_str);
-            let text = text.or_else(|| panic.downcast_ref::<&str>().copied());
-            format!("a machine panics: {}", text.unwrap_or("without a word"))
-        }
+    let Err(rule) = guarded(&mut world, |world| both_halves(world, options)) else {
+        return (Ok(world.stats()), world.cluster.trace());
     };
     let violation = Violation {
         seed,
@@ -170,6 +161,31 @@ fn traced(seed: u64, options: &Options) -> (Result<Stats, Box<Violation>>, Strin
         history: world.history.to_json_lines(),
     };
     (Err(Box::new(violation)), String::new())
+}
+
+/// Does something to a ring; a machine that panics has broken a rule too.
+fn guarded(
+    world: &mut World,
+    act: impl FnOnce(&mut World) -> Result<(), String>,
+) -> Result<(), String> {
+    let result = catch_unwind(AssertUnwindSafe(|| act(world)));
+    if let Some(broken) = world.cluster.broken() {
+        return Err(broken.to_string());
+    }
+    result.unwrap_or_else(|panic| {
+        let text = panic.downcast_ref::<String>().map(String::as_str);
+        let text = text.or_else(|| panic.downcast_ref::<&str>().copied());
+        Err(format!("a machine panics: {}", text.unwrap_or("without a word")))
+    })
+}
+
+/// Whether all that clients were told can be explained.
+fn judge_history(world: &World) -> Result<(), String> {
+    match check(&world.history) {
+        Verdict::Linearizable => Ok(()),
+        Verdict::Violation(violation) => Err(format!("not linearizable: {violation}")),
+        Verdict::Undecided { keys } => Err(format!("the checker cannot decide {keys:?}")),
+    }
 }
 
 fn both_halves(world: &mut World, options: &Options) -> Result<(), String> {
@@ -189,11 +205,7 @@ fn both_halves(world: &mut World, options: &Options) -> Result<(), String> {
     coverage(world, options)?;
     converge::heal(world);
     converge::check(world, &plan)?;
-    match check(&world.history) {
-        Verdict::Linearizable => Ok(()),
-        Verdict::Violation(violation) => Err(format!("not linearizable: {violation}")),
-        Verdict::Undecided { keys } => Err(format!("the checker cannot decide {keys:?}")),
-    }
+    judge_history(world)
 }
 
 /// A run that did little proves little.

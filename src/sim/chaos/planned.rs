@@ -15,7 +15,7 @@ use super::converge::whole;
 use super::plan::Plan;
 use super::truth::three;
 use super::world::World;
-use super::{Options, Violation};
+use super::{Options, Violation, guarded, judge_history};
 use crate::core::hash::slot_of;
 use crate::core::machine::Millis;
 use crate::core::wire::json::Object;
@@ -63,7 +63,7 @@ impl AddAssign<&Stats> for Stats {
 
 /// Runs the planned changes of one seed.
 pub fn run(seed: u64) -> Result<Stats, Box<Violation>> {
-    let options = Options { originals: false, ..Options::of(seed) };
+    let options = Options { originals: false, whole_ranges: false, ..Options::of(seed) };
     once(seed, &options).map_err(|violation| {
         let traced = Options { trace_lines: TRACE_LINES, ..options };
         once(seed, &traced).err().unwrap_or(violation)
@@ -73,7 +73,8 @@ pub fn run(seed: u64) -> Result<Stats, Box<Violation>> {
 fn once(seed: u64, options: &Options) -> Result<Stats, Box<Violation>> {
     let mut world = World::new(seed ^ 0x91a2_2ed0, options);
     let mut stats = Stats::default();
-    changes(&mut world, &mut stats).map_err(|rule| {
+    let act = |world: &mut World| changes(world, &mut stats).and_then(|()| judge_history(world));
+    guarded(&mut world, act).map_err(|rule| {
         Box::new(Violation {
             seed,
             rule: format!("planned changes: {rule}"),
