@@ -17,7 +17,8 @@
 //!
 //! - `spawn leader [lease=SECONDS] [give_up=SECONDS]`, `spawn server NAME [seed=N] [port=N]
 //!   [heartbeat=SECONDS]`, `spawn client NAME`; `kill NAME`, `pause NAME`, `resume NAME`;
-//!   `leave NAME`: asks a server to leave, and waits until it has
+//!   `leave NAME`: asks a server to leave, and waits until it has; `ask-to-leave NAME` does not
+//!   wait; `left NAME` says whether it has
 //! - `cut NAME NAME`, `mend`, `latency MIN MAX`: what the network does
 //! - `advance MS`; `settle`: let time pass until the ring is settled
 //! - `send NAME [from=IP] JSON`: a request as an original client makes it, and its reply

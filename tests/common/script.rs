@@ -56,9 +56,15 @@ impl Stage {
             }
             ("leave", [name]) => {
                 self.cluster.leave(name);
-                self.servers.retain(|server| server != name);
                 let left = self.cluster.run_until(|cluster| !cluster.is_alive(name), SETTLE_MS);
-                return if left { format!("{name} has left\n") } else { "stays\n".to_string() };
+                self.servers.retain(|server| server != name || !left);
+                return format!("{name} {}\n", if left { "has left" } else { "stays" });
+            }
+            ("ask-to-leave", [name]) => self.cluster.leave(name),
+            ("left", [name]) => {
+                let left = !self.cluster.is_alive(name);
+                self.servers.retain(|server| server != name || !left);
+                return format!("{name} {}\n", if left { "has left" } else { "stays" });
             }
             ("pause", [name]) => self.cluster.pause(name),
             ("resume", [name]) => self.cluster.resume(name),

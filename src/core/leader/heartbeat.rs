@@ -34,6 +34,7 @@ impl Leader {
         match self.members.at(&addr) {
             Some(member) if member.requestor == *requestor => {
                 member.lease_until = lease_until;
+                member.heard_at = now;
                 if let (Some(said), Some(known)) = (&extension, &member.extension) {
                     let id = known.id.clone();
                     self.acknowledged(&id, said.revision, &said.dropped);
@@ -68,6 +69,7 @@ impl Leader {
                     position: position_of(requestor),
                     requestor: requestor.clone(),
                     lease_until,
+                    heard_at: now,
                     extension: extension.as_ref().map(|said| Extension {
                         id: id.clone(),
                         was: said.was.clone(),
@@ -78,7 +80,8 @@ impl Leader {
                         push: None,
                         push_after: 0,
                         may_drop: false,
-                        leaving: said.leaving,
+                        leaving_since: said.leaving.then_some(now),
+                        released: false,
                         leave_told: false,
                     }),
                     addr: addr.clone(),

@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use crate::core::assignment::{NodeId, Revision};
 use crate::core::hash::Slot;
 use crate::core::machine::{CallId, Millis};
-use crate::core::ring::Ring;
+use crate::core::ring::{REPLICA_COUNT, Ring};
 use crate::core::wire::json::Json;
 
 /// A server of the view.
@@ -19,8 +19,17 @@ pub(super) struct Member {
     pub(super) position: Slot,
     /// Alive until then.
     pub(super) lease_until: Millis,
+    /// When it was heard last.
+    pub(super) heard_at: Millis,
     /// What we know of a server that speaks our extension; `None` for an original one.
     pub(super) extension: Option<Extension>,
+}
+
+impl Member {
+    /// Its identity, where it speaks the extension.
+    pub(super) fn id(&self) -> Option<NodeId> {
+        self.extension.as_ref().map(|extension| extension.id.clone())
+    }
 }
 
 /// The leader's dealings with a server that speaks the extension.
@@ -44,8 +53,10 @@ pub(super) struct Extension {
     pub(super) push_after: Millis,
     /// Whether ranges wait for it to delete them, and may be deleted.
     pub(super) may_drop: bool,
-    /// Whether it wants to leave.
-    pub(super) leaving: bool,
+    /// Since when it wants to leave.
+    pub(super) leaving_since: Option<Millis>,
+    /// Whether others may take over from it: enough that stay are certainly there.
+    pub(super) released: bool,
     /// Whether it was told that it may.
     pub(super) leave_told: bool,
 }
@@ -109,6 +120,11 @@ impl Members {
         self.by_addr.get(self.addr_of.get(id)?)
     }
 
+    /// The member of this identity, where it speaks the extension.
+    pub(super) fn by_id_mut(&mut self, id: &str) -> Option<&mut Member> {
+        self.by_addr.get_mut(self.addr_of.get(id)?)
+    }
+
     /// What we know of this identity.
     pub(super) fn extension(&self, id: &str) -> Option<&Extension> {
         self.by_id(id)?.extension.as_ref()
@@ -150,14 +166,42 @@ impl Members {
 
     /// Whether everybody who could hold a copy wants to leave.
     pub(super) fn nobody_stays(&self) -> bool {
-        self.by_addr.values().filter_map(|m| m.extension.as_ref()).all(|known| known.leaving)
+        self.stayers().next().is_none()
+    }
+
+    /// Since when somebody wants to leave.
+    pub(super) fn asked_since(&self) -> Option<Millis> {
+        let extensions = self.by_addr.values().filter_map(|m| m.extension.as_ref());
+        extensions.filter_map(|known| known.leaving_since).min()
+    }
+
+    /// Those who could hold a copy and do not want to leave.
+    pub(super) fn stayers(&self) -> impl Iterator<Item = &Member> {
+        let stays = |known: &Extension| known.leaving_since.is_none();
+        self.by_addr.values().filter(move |member| member.extension.as_ref().is_some_and(stays))
+    }
+
+    /// Releases those who want to leave, where enough others stay for all copies, or all that stay
+    /// were heard since: one that is dead, and not yet missed, must not be left alone with a range.
+    /// Returns whether somebody still waits for that.
+    pub(super) fn release_leavers(&mut self) -> bool {
+        let stay = self.stayers().count();
+        let heard_at = self.stayers().map(|member| member.heard_at).min();
+        let mut somebody_waits = false;
+        for extension in self.extensions_mut() {
+            let Some(since) = extension.leaving_since else { continue };
+            let all_heard = heard_at.is_some_and(|heard_at| heard_at > since);
+            extension.released |= stay >= REPLICA_COUNT || all_heard;
+            somebody_waits |= !extension.released;
+        }
+        somebody_waits
     }
 
     /// The ring of the members that are to hold data: address, and identity where they speak the
     /// extension. Who is leaving is not in it, unless nobody stays.
     pub(super) fn ring(&self) -> Ring<(String, Option<NodeId>)> {
         let nobody_stays = self.nobody_stays();
-        let leaves = |member: &Member| member.extension.as_ref().is_some_and(|e| e.leaving);
+        let leaves = |member: &Member| member.extension.as_ref().is_some_and(|e| e.released);
         let stay = self.by_addr.values().filter(|member| nobody_stays || !leaves(member));
         Ring::new(stay.map(|member| {
             let id = member.extension.as_ref().map(|extension| extension.id.clone());

@@ -72,6 +72,10 @@ pub struct Leader {
     /// The highest revision given out. Never goes back.
     revision: Revision,
     members: Members,
+    /// When a server was removed last that had not said that it wanted to leave.
+    vanished_at: Option<Millis>,
+    /// Whether somebody wants to leave, and those that stay were not all heard since.
+    leaver_waits: bool,
     /// Sorted, without gaps, over all slots.
     ranges: Vec<Range>,
     /// Servers that ranges name and that are not members.
@@ -138,6 +142,8 @@ impl Leader {
             epoch: 0,
             revision: 0,
             members: Members::default(),
+            vanished_at: None,
+            leaver_waits: false,
             ranges: plan::unassigned(),
             absent: BTreeMap::new(),
             suspects: BTreeMap::new(),
@@ -253,7 +259,7 @@ impl Leader {
 
     /// Removes members: one sweep, one epoch.
     fn remove(&mut self, now: Millis, addrs: &[String], why: &'static str, out: &mut Out) {
-        let mut any = false;
+        let (mut any, mut stayer_vanished) = (false, false);
         for addr in addrs {
             let Some(member) = self.members.expire(addr) else {
                 continue;
@@ -267,18 +273,23 @@ impl Leader {
             }
             let gone = why == GONE || why == LEFT;
             if let Some(extension) = member.extension {
+                stayer_vanished |= why != LEFT && extension.leaving_since.is_none();
                 self.absent.insert(extension.id, Absent::new(addr.clone(), gone, now));
             }
             let note = Note::Failed { addr: addr.clone(), why, epoch: self.epoch };
             out.push(Output::Note(note));
         }
         if any {
+            if stayer_vanished {
+                self.vanished_at = Some(now);
+            }
             self.replan(now, out);
         }
     }
 
     /// Brings the assignment a step nearer to what the ring wants.
     fn replan(&mut self, now: Millis, out: &mut Out) {
+        self.leaver_waits = self.members.release_leavers();
         let ring = self.members.ring();
         plan::cut(&mut self.ranges, &ring.boundaries());
         self.end_recovery(now);

@@ -104,6 +104,7 @@ impl Leader {
             Ok(reply) if !is_or_was(&reply, id) => self.certainly_gone(now, id, out),
             Ok(_) => {
                 self.suspects.remove(id);
+                self.heard(now, id, out);
             }
             Err(_) if planted(Planted::SilenceIsDeath) => self.certainly_gone(now, id, out),
             Err(CallError::NotSent(_) | CallError::Lost(_)) => self.suspect(now, id),

@@ -35,7 +35,9 @@ impl Leader {
                 || extension.epoch_told < epoch
                 || extension.may_drop
                 || !extension.originals_told
-                || (extension.leaving && !extension.leave_told && self.may_leave(&id));
+                || (extension.leaving_since.is_some()
+                    && !extension.leave_told
+                    && self.may_leave(&id));
             if !news || extension.push.is_some() {
                 continue;
             }
@@ -111,7 +113,7 @@ impl Leader {
             epoch: self.epoch,
             revision: self.revision,
             originals: self.originals(id, &extension.leader_host),
-            may_leave: extension.leaving && self.may_leave(id),
+            may_leave: extension.leaving_since.is_some() && self.may_leave(id),
             ..Snapshot::default()
         };
         for range in &self.ranges {
