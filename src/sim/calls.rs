@@ -32,7 +32,8 @@ impl Cluster {
         {
             return;
         }
-        if link.as_ref().is_some_and(|link| link.broken) {
+        // What was held up had left before the connection broke.
+        if link.as_ref().is_some_and(|link| link.broken) && !flight.held_up {
             return self.answer_flight(id, Err(closed()));
         }
         let listener = self.network.listening.get(&flight.addr).copied();
@@ -89,16 +90,11 @@ impl Cluster {
     }
 
     pub(super) fn patience_ends(&mut self, id: u64) {
-        let Some(flight) = self.network.flights.get_mut(&id) else {
+        let Some(flight) = self.network.flights.get(&id) else {
             return;
         };
-        if flight.held_up && flight.given_to.is_none() {
-            // It was sent, and will arrive.
-            let caller = std::mem::replace(&mut flight.caller, Caller::Nobody);
-            return self.tell(caller, Err(CallError::Lost("timed out".to_string())));
-        }
         let connected = flight.link.is_some_and(|link| self.network.links[link].peer.is_some());
-        let error = if connected || flight.given_to.is_some() {
+        let error = if connected || flight.held_up || flight.given_to.is_some() {
             CallError::Lost("timed out".to_string())
         } else {
             CallError::NotSent("timed out while connecting".to_string())
@@ -107,8 +103,14 @@ impl Cluster {
     }
 
     fn end_flight(&mut self, id: u64, result: Result<Vec<u8>, CallError>) {
-        let flight = self.network.flights.remove(&id).expect("a flight ends once");
-        self.tell(flight.caller, result);
+        let flight = self.network.flights.get_mut(&id).expect("a flight ends once");
+        let caller = std::mem::replace(&mut flight.caller, Caller::Nobody);
+        // One that is held up will arrive though nobody waits for it.
+        let arrives = flight.held_up && flight.given_to.is_none() && result.is_err();
+        if !arrives {
+            self.network.flights.remove(&id);
+        }
+        self.tell(caller, result);
     }
 
     /// A caller learns what became of its request.

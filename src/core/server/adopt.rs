@@ -8,6 +8,11 @@ use crate::core::machine::Millis;
 use crate::core::planted::{Planted, planted};
 use crate::core::wire::peer::Body;
 
+/// What [`Planted::LedAlways`] notes of a slot that this server has led: it takes itself for the one
+/// that led ever since. To forget `led_since` alone would show nowhere, because another rule covers
+/// it: whoever leads meanwhile serves only after this server has answered it, as a replica.
+const LED: Revision = Revision::MAX;
+
 impl Server {
     /// The leader tells us our ranges.
     pub(super) fn assign(&mut self, now: Millis, snapshot: Snapshot, out: &mut Out) -> AssignReply {
@@ -93,14 +98,16 @@ impl Server {
                 self.joined[usize::from(start)..usize::from(end)].fill(since);
             }
         }
+        if planted(Planted::LedAlways) && matches!(role, Role::Primary(_)) {
+            self.joined[usize::from(start)..usize::from(end)].fill(LED);
+        }
         self.holds.insert(Hold { entry, role });
     }
 
     /// What this server is in an entry, given what it was in these slots.
     fn role(&self, entry: &Entry, old: Option<Hold>) -> Role {
         if entry.active[0].id() == &self.id {
-            let led_since = if planted(Planted::LedAlways) { 0 } else { entry.led_since };
-            let led = old.filter(|old| old.entry.revision >= led_since);
+            let led = old.filter(|old| old.entry.revision >= entry.led_since);
             if let Some(Hold { role: Role::Primary(mut primary), .. }) = led {
                 if let Some(reconcile) = &mut primary.reconcile {
                     *reconcile = Reconcile { asked: others(entry), ..Reconcile::default() };
@@ -111,6 +118,9 @@ impl Server {
             let asked = others(entry);
             let alone = asked.is_empty() || entry.born == entry.revision;
             let alone = alone || planted(Planted::ServeWithoutReconcile);
+            let led_before = planted(Planted::LedAlways)
+                && (entry.start..entry.end).all(|slot| self.joined[usize::from(slot)] == LED);
+            let alone = alone || led_before;
             let reconcile = (!alone).then(|| Reconcile { asked, ..Reconcile::default() });
             Role::Primary(Box::new(Primary { reconcile, ..Primary::default() }))
         } else if entry.active.iter().any(|peer| *peer.id() == self.id) {

@@ -47,6 +47,7 @@ impl Squeeze {
         self.storm_until = self.cluster.now() + span_ms;
         let pause_ms_max = *self.rng.pick(&[150, 300, 600]);
         let mut strike_at = self.cluster.now();
+        let blow_at = self.rng.chance(50).then_some(strike_at + span_ms / 2);
         while self.cluster.now() < self.storm_until {
             let end = self.storm_until;
             let undo_at = self.undos.first_key_value().map_or(end, |((at, _), _)| *at);
@@ -54,6 +55,9 @@ impl Squeeze {
             self.undo_due();
             if strike_at <= self.cluster.now() {
                 strike_at = self.cluster.now() + self.rng.between(20, pause_ms_max);
+                if blow_at.is_some_and(|at| at <= self.cluster.now()) {
+                    return self.last_blow();
+                }
                 self.strike();
                 strike_at = strike_at.max(std::mem::take(&mut self.strike_after));
             }
@@ -65,6 +69,15 @@ impl Squeeze {
     pub(super) fn wait_for(&mut self, for_ms: Millis) {
         self.strike_after = self.cluster.now() + for_ms;
         self.storm_until = self.storm_until.max(self.strike_after + 1);
+    }
+
+    /// Time passes, and nothing new strikes.
+    pub(super) fn pass(&mut self, for_ms: Millis) -> Result<(), String> {
+        let end = self.cluster.now() + for_ms;
+        while self.cluster.now() < end {
+            self.step(end)?;
+        }
+        Ok(())
     }
 
     /// Something happens `in_ms` from now.
@@ -162,8 +175,8 @@ impl Squeeze {
 
     fn restart(&mut self, name: &str) {
         if !self.cluster.is_alive(name) && self.may_join() {
-            let config = self.config(self.rng.clone().bits());
-            self.rng.bits();
+            let seed = self.rng.bits();
+            let config = self.config(seed);
             self.cluster.spawn_server(name, config);
         }
     }
@@ -243,13 +256,20 @@ impl Squeeze {
                 self.later(for_ms, Undo::Hasten(ip));
             }
             13 => {
-                self.kill_client();
+                let number = self.rng.between(0, self.workers.len() as u64 - 1) as usize;
+                self.kill_client(number);
                 if self.living().len() > 3 && self.rng.chance(40) && self.leaving.is_empty() {
                     self.cluster.leave(&name);
                     self.leaving.insert(name);
                 }
             }
-            14 => self.flap(),
+            14 => {
+                if self.rng.chance(50) {
+                    self.flap_beside();
+                } else {
+                    self.tell_late();
+                }
+            }
             _ if self.leader_restarts => self.strike_leader(),
             _ => self.flap(),
         }
@@ -309,8 +329,7 @@ impl Squeeze {
     }
 
     /// A client dies in the middle of what it does, and another takes its place.
-    fn kill_client(&mut self) {
-        let number = self.rng.between(0, self.workers.len() as u64 - 1) as usize;
+    pub(super) fn kill_client(&mut self, number: usize) {
         let (id, process) = (self.number(), self.number());
         let timeout_ms = *self.rng.pick(&[700, 1_500, 5_000]);
         let worker = &mut self.workers[number];

@@ -67,6 +67,83 @@ impl Squeeze {
         }
     }
 
+    /// The last of a key's servers joins and is put off again and again, while a replica answers
+    /// late: so writes wait through several revisions, and answers of one come in another.
+    pub(super) fn flap_beside(&mut self) {
+        let key = KEYS[0];
+        let (active, _) = self.cluster.named_at(LEADER, slot_of(key.as_bytes()));
+        let Some(name) = active.get(1).and_then(|id| self.name_of(id)) else { return };
+        let mut in_ms = 0;
+        for _ in 0..self.rng.between(3, 5) {
+            let for_ms = self.rng.between(15, 70);
+            self.later(in_ms, Undo::Visit(key, 2, for_ms));
+            in_ms += for_ms + self.rng.between(15, 90);
+        }
+        let ip = self.cluster.ip(&name).to_string();
+        let faults = &mut self.cluster.faults;
+        faults.slow_down(&ip, self.rng.between(100, 400));
+        faults.frame_late_max_ms = self.rng.between(50, 300);
+        faults.frame_repeat_percent = 60;
+        faults.frame_loss_percent = 30;
+        self.later(in_ms, Undo::Hasten(ip));
+        self.later(in_ms, Undo::Quiet);
+    }
+
+    /// Servers hear nothing of the leader for a while, and clients do: they know of a server that
+    /// joins before its primary does, and their requests are broken off.
+    pub(super) fn tell_late(&mut self) {
+        let leader_ip = self.cluster.ip(LEADER).to_string();
+        let others: Vec<String> =
+            self.living().iter().map(|name| self.cluster.ip(name).to_string()).collect();
+        for ip in &others {
+            self.cluster.faults.cut_one_way(&leader_ip, ip);
+        }
+        let pairs = others.into_iter().map(|ip| (leader_ip.clone(), ip)).collect();
+        let for_ms = self.rng.between(150, 600);
+        self.later(for_ms, Undo::Mend(pairs));
+        let place = self.rng.between(1, 2) as usize;
+        self.visit(KEYS[0], place, for_ms);
+        self.cluster.faults.call_loss_percent = 25;
+        self.later(for_ms, Undo::Quiet);
+    }
+
+    /// The storm ends in the middle of writes that come to nothing: their clients die, and so does
+    /// the primary, which has told a joiner of them and nobody else; or it goes silent until others
+    /// have taken over, and comes back with them.
+    pub(super) fn last_blow(&mut self) -> Result<(), String> {
+        let key = *self.rng.pick(&KEYS);
+        let (active, _) = self.cluster.named_at(LEADER, slot_of(key.as_bytes()));
+        let Some(name) = active.first().and_then(|id| self.name_of(id)) else { return Ok(()) };
+        let (ip, leader_ip) =
+            (self.cluster.ip(&name).to_string(), self.cluster.ip(LEADER).to_string());
+        let dies = self.rng.chance(60);
+        let mut silent_ms = self.rng.between(20, 80);
+        if dies {
+            self.cluster.faults.cut_one_way(&ip, &leader_ip);
+            let place = self.rng.between(0, 2) as usize;
+            self.visit(key, place, 60_000);
+            self.pass(silent_ms)?;
+            self.cluster.faults.frame_loss_percent = self.rng.between(40, 80);
+        } else {
+            let pairs: Vec<_> =
+                self.ring_ips(&ip).into_iter().map(|other| (ip.clone(), other)).collect();
+            self.undo(Undo::Cut(pairs));
+            silent_ms += self.lease_ms + self.rng.between(100, 400);
+        }
+        let writes_ms = self.rng.between(5, 25);
+        self.pass(writes_ms)?;
+        self.resting = true;
+        for number in 0..self.workers.len() {
+            self.kill_client(number);
+        }
+        if dies {
+            self.kill(&name);
+        } else {
+            self.pass(silent_ms)?;
+        }
+        Ok(())
+    }
+
     /// The leader dies: at any time, or when it has told half of what it decided, or while those
     /// who know the newest cannot tell its successor.
     pub(super) fn strike_leader(&mut self) {
