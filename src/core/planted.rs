@@ -19,19 +19,12 @@ macro_rules! bugs {
 
             /// Those that no run has noticed so far: each needs something that hardly ever happens.
             pub const OPEN: &[Planted] = &[
-                Planted::OldReportsBelieved,
-                Planted::SinceKept,
                 Planted::BirthWipesNothing,
-                Planted::JoinerKeepsOld,
                 Planted::LedAlways,
                 Planted::DropWhileActive,
-                Planted::OldAnswersCount,
                 Planted::ForgottenIsNew,
                 Planted::LateTryTaken,
                 Planted::ServesWhileBehind,
-                Planted::DeniedReturns,
-                Planted::VoteGivenTwice,
-                Planted::VotesBlockNobody,
                 Planted::ResolvedUnheard,
                 Planted::RevisionsReused,
             ];

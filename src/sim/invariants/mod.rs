@@ -182,7 +182,7 @@ impl Invariants {
             Box::new(beginnings::Beginnings),
             Box::new(activation::Activation),
             Box::new(denied::Denied::default()),
-            Box::new(restarts::Restarts),
+            Box::new(restarts::Restarts::default()),
             Box::new(votes::Votes),
             Box::new(transactions::Transactions::default()),
             Box::new(locks::Locks::default()),

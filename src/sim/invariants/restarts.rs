@@ -1,19 +1,30 @@
 //! A leader that was started again uses no revision twice, and waits for who may know more.
 //!
+//! - Each revision that it decides, once it knows that there was a leader before it, is above all
+//!   that leaders before it have given out, whether or not anybody has heard of them.
 //! - Once it has recovered, each revision that it decides is above all at which any living server
 //!   has ever stood, in whatever slot.
 //! - A range that it was told of, and was not sure of, it relies on only when every process that
 //!   lives and was named there, under its present identity or an earlier one, is a member; or where
-//!   in the same step it was told of a newer assignment, or the operator lets it give up.
+//!   in the same step a server has come that knows a newer assignment, or the operator lets it give
+//!   up.
 
 use super::facts::{Range, Server};
 use super::ring::{Config, Ring};
 use super::{LeaderStep, Rule, Verdict};
-use crate::core::assignment::NodeId;
+use crate::core::assignment::{NodeId, Revision};
 use crate::core::hash::Slot;
+use crate::sim::node::ProcessId;
 
-#[derive(Debug)]
-pub(super) struct Restarts;
+/// What leaders have given out.
+#[derive(Debug, Default)]
+pub(super) struct Restarts {
+    by: Option<ProcessId>,
+    /// The highest revision of any leader.
+    given: Revision,
+    /// The highest revision of those before the one that lives.
+    before: Revision,
+}
 
 impl Rule for Restarts {
     fn name(&self) -> &'static str {
@@ -21,16 +32,27 @@ impl Rule for Restarts {
     }
 
     fn leader(&mut self, ring: &Ring, step: &LeaderStep<'_>) -> Verdict {
+        if self.by.replace(step.process) != Some(step.process) {
+            self.before = self.given;
+        }
+        let shown = step.after.ranges.iter().map(|range| range.revision).max();
+        self.given = self.given.max(shown.unwrap_or(0));
         let (Some(before), true) = (step.before, step.after.restarted) else {
             return Ok(());
         };
         for range in step.changed().filter(|range| !range.unsure && !range.told) {
             let pieces = before.pieces(range.start, range.end);
-            if !step.after.recovering && pieces.iter().any(|p| p.2.revision != range.revision) {
-                above(ring, range)?;
+            if pieces.iter().any(|(_, _, old)| old.revision != range.revision) {
+                if range.revision <= self.before {
+                    let (known, what) = (self.before, range.words());
+                    return Err(format!("a leader before had given out {known}; now {what}"));
+                }
+                if !step.after.recovering {
+                    above(ring, range)?;
+                }
             }
             for (start, _, old) in pieces.into_iter().filter(|(_, _, old)| old.unsure) {
-                if !step.after.gives_up && !is_newer_known(ring, start, old, range) {
+                if !step.after.gives_up && !told_newer(ring, step, start, old) {
                     heard(ring, step, old)?;
                 }
             }
@@ -51,11 +73,15 @@ fn above(ring: &Ring, range: &Range) -> Verdict {
     Ok(())
 }
 
-/// Whether somebody knows an assignment of the slot between these two.
-fn is_newer_known(ring: &Ring, slot: Slot, old: &Range, new: &Range) -> bool {
-    let between = ring.configs.range(old.revision + 1..new.revision.max(old.revision + 1));
+/// Whether a server has come in this step, and somebody knows a newer assignment of the slot.
+fn told_newer(ring: &Ring, step: &LeaderStep<'_>, slot: Slot, old: &Range) -> bool {
+    let is_new = |id: &NodeId| step.before.is_some_and(|b| !b.members.contains_key(id));
     let here = |config: &Config| (config.start..config.end).contains(&slot);
-    between.into_iter().any(|(_, configs)| configs.iter().any(here))
+    // What the leader decides in this very step does not count.
+    let decided = |revision: &Revision| step.changed().any(|range| range.revision == *revision);
+    let newer = ring.configs.range(old.revision + 1..);
+    let mut newer = newer.filter(|(revision, _)| !decided(revision));
+    step.after.members.keys().any(is_new) && newer.any(|(_, all)| all.iter().any(here))
 }
 
 /// Every process that lives and was named is a member.
@@ -83,7 +109,7 @@ mod tests {
 
     /// A leader that was started again and was told of a range.
     fn told() -> Play {
-        let mut play = Play::new(Restarts);
+        let mut play = Play::new(Restarts::default());
         play.leads(1, range(1, &["a", "b"]), &[]).unwrap();
         let hold = |part| vec![hold(5, &["a", "b"], part)];
         play.shows(server("a", hold(Part::Serving))).unwrap();
@@ -110,6 +136,15 @@ mod tests {
         let mut renamed = told();
         renamed.shows(server("b", Vec::new()).renamed("b2")).unwrap();
         relies(renamed, &["a", "b2"], 9).unwrap();
+    }
+
+    #[test]
+    fn a_revision_was_given_out_that_nobody_heard_of() {
+        let mut play = Play::new(Restarts::default());
+        play.leads(1, range(7, &["a"]), &[]).unwrap();
+        play.leader_restarts();
+        play.leads(1, range(0, &[]), &[]).unwrap();
+        fires(play.leads(1, range(6, &["a"]), &[]), "had given out 7");
     }
 
     #[test]
