@@ -103,10 +103,7 @@ impl Node {
             match notes {
                 Some(notes) if notes.is_empty() && rest > SLICE => {}
                 Some(notes) => return Ok(Some(notes)),
-                None if self.node().failed() => {
-                    let text = "the node has failed; its panic message is on standard error";
-                    return Err(PyRuntimeError::new_err(text));
-                }
+                None if self.node().failed() => return Err(failed()),
                 None => return Ok(None),
             }
         }
@@ -122,7 +119,7 @@ impl Node {
         loop {
             let rest = timeout.saturating_sub(started.elapsed());
             if py.detach(|| self.node().wait(rest.min(SLICE))) {
-                return Ok(true);
+                return if self.node().failed() { Err(failed()) } else { Ok(true) };
             }
             py.check_signals()?;
             if rest.is_zero() {
@@ -165,6 +162,10 @@ impl Drop for Node {
             std::mem::forget(node);
         }
     }
+}
+
+fn failed() -> PyErr {
+    PyRuntimeError::new_err("the node has failed; its panic message is on standard error")
 }
 
 fn listen_options(bind: &str, port: u16, quiet: bool, message_bytes_max: usize) -> NodeOptions {
