@@ -211,3 +211,51 @@ fn a_range_that_a_restarted_leader_resolves_has_a_new_primary() {
     assert!(number("revision") > 1 << 32, "{reply}");
     assert_eq!(number("led_since"), number("revision"), "{reply}");
 }
+
+/// A heartbeat of such a server, with more to say.
+fn says(port: u16, requestor: &str, more: &str) -> String {
+    format!(
+        r#"{{"cmd": "heartbeat", "port": {port}, "requestor": {requestor}, "dht": {{"version": 1, {more}}}}}"#
+    )
+}
+
+#[test]
+fn a_new_server_gets_nothing_that_an_old_one_may_hold_that_was_asked_to_tell() {
+    let mut stage = Stage::new(LeaderConfig::default());
+    let old = says(38001, "0.1", r#""epoch": 3, "revision": 7, "seen": 7"#);
+    assert!(stage.ask_here(&old).contains("tell"));
+    // The answer is late, and somebody new is heard first.
+    stage.now = 1_000;
+    let reply = stage.ask_here(&heartbeat(38002, "0.2"));
+    assert!(reply.contains(r#""entries":[]"#), "{reply}");
+}
+
+#[test]
+fn a_range_that_all_have_told_of_is_not_rolled_back() {
+    let entry = |revision: u64, active: &str| {
+        format!(
+            r#"{{"start":0,"end":10000,"revision":{revision},"born":1,"led_since":1,"active":[{active}],"joining":[]}}"#
+        )
+    };
+    let (a, b) = (r#"["0.1","127.0.0.1:38001"]"#, r#"["0.2","127.0.0.1:38002"]"#);
+    let tells = |port, requestor: &str, seen: u64, entry: &str| {
+        says(port, requestor, &format!(r#""revision": 0, "seen": {seen}, "holds": [{entry}]"#))
+    };
+    let mut stage = Stage::new(LeaderConfig::default());
+    stage.ask_here(&tells(38001, "0.1", 7, &entry(7, a)));
+    stage.now = 500;
+    // Slots that somebody else holds keep the recovery going.
+    let waits = entry(7, b)
+        .replace(r#""start":0"#, r#""start":9000"#)
+        .replace(r#""revision":7"#, r#""revision":8"#);
+    stage.ask_here(&tells(38003, "0.3", 8, &waits));
+    stage.now = 2_000;
+    stage.handle(Input::Tick);
+    let before = stage.leader.audit().ranges().next().unwrap().revision();
+    assert!(before > 8, "the first range was resolved: {before}");
+    // One that alone had heard of it tells what the leader before gave out last.
+    stage.ask_here(&tells(38004, "0.4", 9, &entry(9, a)));
+    let range = stage.leader.audit();
+    let first = range.ranges().next().unwrap();
+    assert!(first.revision() >= before && !first.is_unsure(), "{first:?}");
+}

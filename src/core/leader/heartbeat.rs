@@ -59,8 +59,11 @@ impl Leader {
                     // One identity at two addresses: the first has it until its lease ends.
                     return Reply::status("retry").number("epoch", self.epoch).finish();
                 }
-                if extension.as_ref().is_some_and(|said| said.revision > 0 && said.holds.is_none())
-                {
+                let tells = |said: &&HeartbeatExtension| said.revision > 0 && said.holds.is_none();
+                if let Some(said) = extension.as_ref().filter(tells) {
+                    // Until it has told, a new server must not be given what it holds.
+                    self.notice_restart(now, said.seen.max(said.revision), out);
+                    self.end_recovery(now);
                     let tell = r#"{"version":1,"tell":true}"#;
                     let retry = Reply::status("retry").number("epoch", self.epoch);
                     return retry.raw("dht", tell).finish();
@@ -110,21 +113,27 @@ impl Leader {
             if !planted(Planted::EpochStartsAnew) {
                 self.epoch = self.epoch.max(said.epoch);
             }
-            if said.seen > self.revision && said.seen < HeartbeatExtension::SEEN_MAX {
-                // We were started again: a revision that was used must not be used again.
-                self.revision = said.seen + leap();
-                // Its ring has others that were not heard yet, and hold what it does not.
-                self.recovering_since.get_or_insert(now);
-                self.restarted_at.get_or_insert(now);
-                self.own_from = self.revision + 1;
-                out.push(Output::Note(Note::Recovering));
-            }
+            self.notice_restart(now, said.seen, out);
             self.absent.remove(&id);
             self.hear(now, &id, &said);
         }
         self.epoch += 1;
         out.push(Output::Note(Note::Joined { addr, position, epoch: self.epoch }));
         self.replan(now, out);
+    }
+
+    /// A server knows a revision: where it is news, we were started again.
+    fn notice_restart(&mut self, now: Millis, seen: Revision, out: &mut Out) {
+        if seen <= self.revision || seen >= HeartbeatExtension::SEEN_MAX {
+            return;
+        }
+        // A revision that was used must not be used again.
+        self.revision = seen + leap();
+        // The ring before has others that were not heard yet, and hold what this one does not.
+        self.recovering_since.get_or_insert(now);
+        self.restarted_at.get_or_insert(now);
+        self.own_from = self.revision + 1;
+        out.push(Output::Note(Note::Recovering));
     }
 
     /// Takes in what a server that was not a member says it holds.
