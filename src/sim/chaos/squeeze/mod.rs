@@ -10,6 +10,7 @@
 //! round has left half done is therefore seen before newer writes hide it. All that clients saw
 //! must be linearizable; where the leader has said that slots are lost, their keys are erased.
 
+mod calm;
 mod strain;
 mod strike;
 
@@ -19,15 +20,14 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use self::strain::Undo;
 use super::Violation;
-use super::truth::{View, three};
 use super::world::LEADER;
 use crate::core::assignment::{NodeId, Revision};
 use crate::core::client::{Op, OpError, OpId, Outcome as Ended};
-use crate::core::hash::{SLOT_COUNT, slot_of};
+use crate::core::hash::slot_of;
 use crate::core::leader::LeaderConfig;
 use crate::core::machine::{Millis, Note};
 use crate::core::server::ServerConfig;
-use crate::core::wire::json::{Json, Object};
+use crate::core::wire::json::Json;
 use crate::core::wire::text::Text;
 use crate::sim::history::{Action, History, Outcome};
 use crate::sim::linearize::{Verdict, check};
@@ -38,15 +38,6 @@ const KEYS: [&str; 4] = ["k154", "k743", "k784", "k2"];
 
 /// How many storms a run has.
 const ROUNDS: u64 = 3;
-
-/// How long the ring may take to be whole again after a storm.
-const CALM_MS_MAX: Millis = 60_000;
-
-/// How often a ring that is not whole is looked at.
-const LOOK_MS: Millis = 50;
-
-/// How long the last operations may take.
-const LAST_MS: Millis = 20_000;
 
 /// The longest time that a client does nothing.
 const THINK_MS_MAX: Millis = 30;
@@ -363,80 +354,6 @@ impl Squeeze {
         let worker = &mut self.workers[number];
         self.history.call(self.cluster.now(), worker.process, key, action);
         worker.op = Some(self.cluster.begin(&worker.name, op));
-    }
-
-    /// Ends all faults; the ring must become whole, and hold what it acknowledged.
-    fn calm(&mut self) -> Result<(), String> {
-        self.heal();
-        self.resting = true;
-        let begun = self.cluster.now();
-        let idle = |squeeze: &Squeeze| squeeze.workers.iter().all(|worker| worker.op.is_none());
-        loop {
-            let why = self.not_whole();
-            if why.is_empty() && idle(self) {
-                break;
-            }
-            let took = self.cluster.now() - begun;
-            if took > CALM_MS_MAX {
-                return Err(format!("not whole {took} ms after the last fault: {why}"));
-            }
-            self.step(self.cluster.now() + LOOK_MS)?;
-        }
-        let took = self.cluster.now() - begun;
-        self.stats.recovery_ms_max = self.stats.recovery_ms_max.max(took);
-        for key in KEYS {
-            for number in 0..self.workers.len() {
-                self.begin(number, key, false);
-            }
-            let end = self.cluster.now() + LAST_MS;
-            while !idle(self) {
-                if self.cluster.now() >= end {
-                    return Err("a read does not end on a ring that is whole".to_string());
-                }
-                self.step(self.cluster.now() + LOOK_MS)?;
-            }
-        }
-        for key in KEYS {
-            self.born.insert(key, self.cluster.born_at(LEADER, slot_of(key.as_bytes())));
-        }
-        self.resting = false;
-        Ok(())
-    }
-
-    fn view(&mut self) -> Option<View> {
-        let reply = self.cluster.peek(LEADER, r#"{"cmd": "query_servers", "dht": 1}"#)?;
-        let reply = Object::parse(reply.as_bytes()).ok()?;
-        Some(View { members: reply.decode("result")?, assignment: reply.decode("dht")? })
-    }
-
-    /// Why the ring is not whole yet; empty where it is, with each key on its three servers.
-    fn not_whole(&mut self) -> String {
-        let Some(view) = self.view() else {
-            return "the leader does not answer".to_string();
-        };
-        let living = self.living();
-        let slots: u32 = view.assignment.ranges.iter().map(|r| u32::from(r.1 - r.0)).sum();
-        let leave = self.leaving.iter().any(|name| self.cluster.is_alive(name));
-        let settled = view.assignment.settled && slots == u32::from(SLOT_COUNT);
-        if !settled || leave || view.members.len() != living.len() {
-            let members = view.members.len();
-            return format!("{members} members of {living:?}, {:?}", view.assignment.ranges);
-        }
-        for key in KEYS {
-            let right = three(&view.members, slot_of(key.as_bytes()));
-            let (mut copies, mut places) = (BTreeSet::new(), BTreeSet::new());
-            for name in &living {
-                if let Some(cell) = self.cluster.copy_of(name, key) {
-                    copies.insert(format!("{cell:?}"));
-                    places.insert(self.cluster.addr(name).to_string());
-                }
-            }
-            let right: BTreeSet<String> = right.into_iter().collect();
-            if copies.len() > 1 || (!places.is_empty() && places != right) {
-                return format!("{key} is on {places:?}, not {right:?}, as {copies:?}");
-            }
-        }
-        String::new()
     }
 }
 

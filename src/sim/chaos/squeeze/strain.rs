@@ -190,7 +190,8 @@ impl Squeeze {
 
     /// The leader dies, where it may, and comes back.
     pub(super) fn behead(&mut self, for_ms: Millis) {
-        if self.leader_restarts && self.cluster.is_alive(LEADER) && self.is_assigned() {
+        let alive = self.leader_restarts && self.cluster.is_alive(LEADER);
+        if alive && self.is_assigned() && self.all_are_members() {
             self.stats.faults += 1;
             self.quiet();
             self.cluster.crash(LEADER);
@@ -202,6 +203,16 @@ impl Squeeze {
     fn is_assigned(&self) -> bool {
         let held = |slot| !self.cluster.named_at(LEADER, slot).0.is_empty();
         KEYS.iter().all(|key| held(slot_of(key.as_bytes())))
+    }
+
+    /// Whether nobody is new, except one that is stopped: one that is, and that a restarted leader
+    /// hears before all others, would make it the leader of a new ring.
+    fn all_are_members(&self) -> bool {
+        let members = self.cluster.members(LEADER);
+        self.living()
+            .iter()
+            .filter(|name| !self.cluster.is_paused(name))
+            .all(|name| self.cluster.identities(name).iter().any(|id| members.contains(id)))
     }
 
     fn lead(&mut self) {
