@@ -44,15 +44,8 @@ impl Cluster {
     pub fn ask(&mut self, ip: &str, addr: &str, json: &str) -> Ticket {
         let ticket = Ticket(self.network.fresh());
         self.trace.add(self.now, || format!("outside > {addr} {json}"));
-        let flight = Flight {
-            caller: Caller::Outside(ticket),
-            from_ip: ip.to_string(),
-            addr: addr.to_string(),
-            message: json.as_bytes().to_vec(),
-            link: None,
-            held_up: false,
-            given_to: None,
-        };
+        let (caller, message) = (Caller::Outside(ticket), json.as_bytes().to_vec());
+        let flight = Flight::new(caller, ip.to_string(), addr.to_string(), message);
         self.launch(flight, REQUEST_TIMEOUT_MS);
         ticket
     }

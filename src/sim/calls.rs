@@ -30,6 +30,7 @@ impl Cluster {
         if self.faults.stops(&flight.from_ip, ip)
             || (!open && self.faults.stops(ip, &flight.from_ip))
         {
+            flight.swallowed = true;
             return;
         }
         // What was held up had left before the connection broke.
@@ -55,10 +56,11 @@ impl Cluster {
     }
 
     pub(super) fn reply_arrives(&mut self, id: FlightId, result: Result<Vec<u8>, CallError>) {
-        let Some(flight) = self.network.flights.get(&id) else {
+        let Some(flight) = self.network.flights.get_mut(&id) else {
             return;
         };
         if self.faults.stops(ip_of(&flight.addr), &flight.from_ip) {
+            flight.swallowed = true;
             return;
         }
         if result.is_ok() && self.faults.loses_reply(&mut self.rng) {

@@ -249,8 +249,7 @@ impl Cluster {
                         }
                     };
                     let link = keep.then(|| self.network.link(process, &addr));
-                    let (held_up, given_to) = (false, None);
-                    let flight = Flight { caller, from_ip, addr, message, link, held_up, given_to };
+                    let flight = Flight { link, ..Flight::new(caller, from_ip, addr, message) };
                     self.launch(flight, timeout_ms);
                 }
                 Output::Send { addr, message } => self.send_frame(process, &addr, message),

@@ -1,6 +1,7 @@
 //! What tests may look at past all faults.
 
 use super::cluster::Cluster;
+use super::network::Caller;
 use super::node::Program;
 use crate::core::assignment::{NodeId, Revision};
 use crate::core::hash::{Slot, slot_of};
@@ -10,8 +11,13 @@ use crate::core::wire::peer::Cell;
 
 impl Cluster {
     /// Whether every kept-open connection of a living process leads somewhere, or its owner knows
-    /// that it does not.
+    /// that it does not; and no living process waits for the answer to a request that a cut has
+    /// swallowed.
     pub fn connections_are_sound(&self) -> bool {
+        let lives = |caller: &Caller| matches!(caller, Caller::Process(process, _) if self.running(*process).is_some());
+        if self.network.flights.values().any(|flight| flight.swallowed && lives(&flight.caller)) {
+            return false;
+        }
         let mut open = self.network.open.iter();
         open.all(|((owner, _), link)| {
             self.running(*owner).is_none() || !self.network.links[*link].broken

@@ -37,6 +37,16 @@ pub(super) struct Flight {
     pub(super) held_up: bool,
     /// Who was given it.
     pub(super) given_to: Option<ProcessId>,
+    /// Whether a cut has swallowed it, or its reply: its caller waits in vain.
+    pub(super) swallowed: bool,
+}
+
+impl Flight {
+    /// A request on a connection of its own.
+    pub(super) fn new(caller: Caller, from_ip: String, addr: String, message: Vec<u8>) -> Self {
+        let (link, held_up, given_to, swallowed) = (None, false, None, false);
+        Flight { caller, from_ip, addr, message, link, held_up, given_to, swallowed }
+    }
 }
 
 /// A kept-open connection.

@@ -4,8 +4,9 @@
 //!   out, by the server's own clock; the same address's included.
 //! - A write that no votes back is not ordered by a primary at which such a reservation stands.
 //!
-//! A reservation whose transaction has written stands in nobody's way any more. Each step has one
-//! input, so what stood before it stood when the vote was given, or the write was ordered.
+//! A reservation whose transaction has written stands in nobody's way any more. One step may
+//! acknowledge that write and then order others that waited, so a write is judged by what stood
+//! before the step and still stands after it. A vote is given in a step of its own.
 
 use super::dialogue::Told;
 use super::facts::Server;
@@ -29,7 +30,7 @@ impl Rule for Votes {
         let name = &step.after.name;
         for write in step.after.writes.iter() {
             if write.version.sequence > before.counter && !write.voted {
-                free(before, step.local, &write.key, || format!("{name} orders a write"))?;
+                unbroken(step, before, &write.key)?;
             }
         }
         for told in step.told {
@@ -43,13 +44,21 @@ impl Rule for Votes {
                         && before.cells.get(slot) != step.after.cells.get(slot)
                         && step.after.version(*slot, key) == *version =>
                 {
-                    free(before, step.local, key, || format!("{name} orders a write"))?;
+                    unbroken(step, before, key)?;
                 }
                 _ => {}
             }
         }
         Ok(())
     }
+}
+
+/// No reservation of the name stood throughout a step that orders a write of it.
+fn unbroken(step: &ServerStep<'_>, before: &Server, key: &Text) -> Verdict {
+    if step.after.votes.iter().all(|vote| vote.key != *key) {
+        return Ok(());
+    }
+    free(before, step.local, key, || format!("{} orders a write", step.after.name))
 }
 
 /// No reservation of the name stood.
@@ -76,11 +85,14 @@ mod tests {
         server("a", Vec::new())
     }
 
+    fn vote() -> Vote {
+        Vote { key: Text::from("k"), owner: "10.0.0.9".to_string(), until: 50 }
+    }
+
     fn reserved() -> Play {
         let mut play = Play::new(Votes);
-        let vote = Vote { key: Text::from("k"), owner: "10.0.0.9".to_string(), until: 50 };
         let mut before = a();
-        before.votes = Arc::new(vec![vote]);
+        before.votes = Arc::new(vec![vote()]);
         play.shows(before).unwrap();
         play
     }
@@ -98,13 +110,18 @@ mod tests {
         let mut writing = a().writing(1, version(5, 1), 1);
         Arc::make_mut(&mut writing.writes)[0].voted = true;
         reserved().shows(writing).unwrap();
+        // The reservation's own write was acknowledged first, in the same step.
+        reserved().shows(a().writing(1, version(5, 1), 1)).unwrap();
     }
 
     #[test]
     fn what_is_reserved_is_given_or_written() {
         fires(reserved().says(a(), &yes("k")), "says yes");
-        fires(reserved().shows(a().writing(1, version(5, 1), 1)), "orders");
-        let alone = a().with("k", version(5, 1), 1);
+        let mut writing = a().writing(1, version(5, 1), 1);
+        writing.votes = Arc::new(vec![vote()]);
+        fires(reserved().shows(writing), "orders");
+        let mut alone = a().with("k", version(5, 1), 1);
+        alone.votes = Arc::new(vec![vote()]);
         fires(reserved().says(alone, &[acknowledged("k", 1, version(5, 1))]), "orders");
     }
 }
