@@ -58,9 +58,8 @@ verify-rust: $(VENV)/.tools
 	cargo clippy --locked --all-targets --features net -- -D warnings
 	cargo clippy --locked --all-targets --features python -- -D warnings
 	cargo clippy --locked --all-targets --features planted -- -D warnings
-	cargo test --locked --no-default-features
+	cargo test --locked --profile simtest --features planted
 	cargo test --locked --features net --lib --test 'net_*'
-	cargo test --locked --profile planted --features planted --test planted
 	RUSTDOCFLAGS='-D warnings' cargo doc --locked --no-deps --features python
 
 .PHONY: verify-python
@@ -74,7 +73,7 @@ verify-python: build
 # SEEDS=2000: seeds for each bug; SEED=1: the first; BUG=NAME: that bug alone (none: no bug).
 .PHONY: sim-bugs
 sim-bugs: ## Plant each bug in turn, and print which seed notices it, and how.
-	@cargo run --quiet --locked --profile planted --features planted --example planted
+	@cargo run --quiet --locked --profile simtest --features planted --example planted
 
 .PHONY: fix
 fix: $(VENV)/.tools ## Rewrite the sources: formats, and what the lints can mend.

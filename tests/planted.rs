@@ -32,8 +32,7 @@ fn every_bug_is_noticed_and_nothing_else() {
     // A machine that panics is a result here, and needs no words of its own.
     std::panic::set_hook(Box::new(|_| {}));
     let hints = hints();
-    let known = Planted::ALL.iter().filter(|bug| !Planted::OPEN.contains(bug));
-    let bugs: Vec<Bug> = known.copied().map(Some).collect();
+    let bugs: Vec<Bug> = Planted::ALL.iter().copied().map(Some).collect();
     let hint = |bug: Bug| hints.get(&*format!("{:?}", bug?)).copied();
     let (mut missed, mut seeds) = (Vec::new(), BTreeSet::new());
     for_all(

@@ -2,7 +2,7 @@
 
 use super::cluster::Cluster;
 use super::network::{Caller, Flight, FlightId, LinkId};
-use super::node::ip_of;
+use super::node::{Program, ip_of};
 use super::queue::Event;
 use super::trace::shown_result;
 use crate::core::machine::{CallError, Input, Millis, Origin, ReplyTo};
@@ -14,9 +14,11 @@ impl Cluster {
             return;
         };
         let (from, to) = (ip_of(&flight.addr).to_string(), flight.from_ip.clone());
-        let held_ms = self.faults.holds_up_call(&mut self.rng).unwrap_or(0);
+        let may_be_late = !self.faults.call_late_clients;
+        let held_ms = may_be_late.then(|| self.faults.holds_up_call(&mut self.rng)).flatten();
         let latency_ms = self.faults.latency_ms(&mut self.rng, &from, &to);
-        self.queue.push(self.now + held_ms + latency_ms, Event::Reply(id, result));
+        let arrives_at = self.now + held_ms.unwrap_or(0) + latency_ms;
+        self.queue.push(arrives_at, Event::Reply(id, result));
     }
 
     pub(super) fn request_arrives(&mut self, id: FlightId) {
@@ -134,7 +136,14 @@ impl Cluster {
     pub(super) fn launch(&mut self, mut flight: Flight, timeout_ms: Millis) {
         let id = self.network.fresh();
         let (from, to) = (flight.from_ip.clone(), ip_of(&flight.addr).to_string());
-        let held_ms = self.faults.holds_up_call(&mut self.rng);
+        let of_client = match flight.caller {
+            Caller::Process(process, _) => {
+                matches!(self.nodes[process.node].program, Some(Program::Client(_)))
+            }
+            _ => false,
+        };
+        let may_be_late = of_client || !self.faults.call_late_clients;
+        let held_ms = may_be_late.then(|| self.faults.holds_up_call(&mut self.rng)).flatten();
         flight.held_up = held_ms.is_some();
         self.network.flights.insert(id, flight);
         let latency_ms = self.faults.latency_ms(&mut self.rng, &from, &to);

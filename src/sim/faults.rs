@@ -32,6 +32,8 @@ pub struct Faults {
     pub call_late_percent: u64,
     /// The longest time by which a request or a reply is held up.
     pub call_late_max_ms: Millis,
+    /// Whether that meets requests of clients alone.
+    pub call_late_clients: bool,
     /// From which host to which nothing passes.
     cuts: BTreeSet<(String, String)>,
     /// What is added to the latency of messages from and to a host.
@@ -53,6 +55,7 @@ impl Default for Faults {
             call_loss_percent: 0,
             call_late_percent: 0,
             call_late_max_ms: 1_000,
+            call_late_clients: false,
             cuts: BTreeSet::new(),
             slow: BTreeMap::new(),
             happened: BTreeMap::new(),

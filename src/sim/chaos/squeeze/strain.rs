@@ -43,6 +43,9 @@ pub(super) enum Undo {
 impl Squeeze {
     /// Strikes again and again, for a second or a few.
     pub(super) fn storm(&mut self) -> Result<(), String> {
+        if !self.leader_restarts && self.rng.chance(30) {
+            self.stall()?;
+        }
         let span_ms = self.rng.between(800, 2_000) + 2 * self.lease_ms.min(1_000);
         self.storm_until = self.cluster.now() + span_ms;
         let pause_ms_max = *self.rng.pick(&[150, 300, 600]);
@@ -128,6 +131,7 @@ impl Squeeze {
         faults.frame_reorder_percent = 0;
         faults.call_loss_percent = 0;
         faults.call_late_percent = 0;
+        faults.call_late_clients = false;
     }
 
     /// Ends all that goes on.

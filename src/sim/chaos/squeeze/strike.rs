@@ -13,6 +13,9 @@ use crate::sim::chaos::world::LEADER;
 /// How many identities are drawn for one that stands where it shall.
 const DRAWS_MAX: usize = 12;
 
+/// For how long a request is stuck at most: longer than a client waits before it sends it again.
+const STALL_MS_MAX: Millis = 3_000;
+
 impl Squeeze {
     /// A server joins that stands at this place among the three of a key, and dies so much later;
     /// gives its name.
@@ -105,6 +108,18 @@ impl Squeeze {
         self.visit(KEYS[0], place, for_ms);
         self.cluster.faults.call_loss_percent = 25;
         self.later(for_ms, Undo::Quiet);
+    }
+
+    /// Requests of clients are stuck for seconds while nothing else is wrong: they are sent again,
+    /// executed, and forgotten, before the first of them arrives.
+    pub(super) fn stall(&mut self) -> Result<(), String> {
+        let faults = &mut self.cluster.faults;
+        faults.call_late_clients = true;
+        faults.call_late_percent = 60;
+        faults.call_late_max_ms = STALL_MS_MAX;
+        self.pass(STALL_MS_MAX / 2)?;
+        self.undo(Undo::Quiet);
+        self.pass(STALL_MS_MAX)
     }
 
     /// The storm ends in the middle of writes that come to nothing: their clients die, and so does
