@@ -9,7 +9,7 @@ use std::io::Write as _;
 use dht::sim::chaos::{Options, Suite, Violation, run_twice, squeeze};
 
 /// How many seeds run unless told otherwise: each combination of options twice.
-const SEEDS: u64 = 8;
+const SEEDS: u64 = 20;
 
 /// How many of the last events before a violation are shown.
 const LINES_SHOWN: usize = 60;
