@@ -100,7 +100,7 @@ def test_a_failure_says_how_to_repeat_it(
     [folder] = tmp_path.iterdir()
     assert f"history and output: {folder}\n" in said
     assert (folder / "story.txt").read_text(encoding="utf-8") in said
-    assert "Rebalancing complete" in (folder / "leader.txt").read_text(encoding="utf-8")
+    assert "Listening on" in (folder / "leader.txt").read_text(encoding="utf-8")
     assert (folder / "s5.txt").exists()
     assert check_linearizable((folder / "history.jsonl").read_text(encoding="utf-8")) > 20
 

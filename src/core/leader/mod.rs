@@ -14,6 +14,7 @@ mod members;
 mod plan;
 mod probe;
 mod push;
+mod recovery;
 mod view;
 
 use std::collections::BTreeMap;
@@ -21,7 +22,7 @@ use std::collections::BTreeMap;
 use self::locks::Locks;
 use self::lost::Lost;
 use self::members::Members;
-use self::plan::{Census, Range};
+use self::plan::Range;
 use self::probe::{Absent, Suspect};
 use super::assignment::{NodeId, Report, Revision};
 use super::machine::{CallId, Input, Machine, Millis, Note, Origin, Output, ReplyTo, Then};
@@ -129,10 +130,6 @@ const REVISION_LEAP: Revision = 1 << 32;
 /// ring before have noticed the end of the leader before it, and send heartbeats more often than
 /// this.
 const LISTEN_MS: Millis = 400;
-
-/// How long a restarted leader listens before it changes anything that servers tell of. They notice
-/// that it was gone by their connections, and tell it again at once.
-const RECOVERY_GRACE_MS: Millis = 1_000;
 
 impl Leader {
     /// A leader that knows no server yet.
@@ -326,41 +323,6 @@ impl Leader {
         }
         self.had_originals = originals;
         self.untold = true;
-    }
-
-    /// Recovery ends when every range was told of by a server and each had time to tell, or after
-    /// a full lease.
-    fn end_recovery(&mut self, now: Millis) {
-        self.recovery_at = None;
-        let Some(since) = self.recovering_since else { return };
-        let told = |state: &plan::State| state.claimed.is_some() && state.unsure_since.is_none();
-        let all_told = self.ranges.iter().all(|range| told(&range.state));
-        let (grace, lease) = (since + RECOVERY_GRACE_MS, since + self.config.lease_ms);
-        if now >= lease || (all_told && now >= grace) {
-            self.recovering_since = None;
-        } else {
-            self.recovery_at = [grace, lease].into_iter().find(|at| *at > now);
-        }
-    }
-
-    /// Whether servers of a ring before may not have been heard.
-    fn is_recovering(&self) -> bool {
-        self.recovering_since.is_some() || self.listens_until.is_some()
-    }
-
-    fn census(&self, now: Millis) -> Census {
-        let passed = |since: Option<Millis>, span| since.is_none_or(|since| now >= since + span);
-        let members = self.members.ids().filter_map(|id| self.members.extension(id));
-        Census {
-            live: self.members.ids().cloned().collect(),
-            gone: self.absent.iter().filter(|(_, a)| a.gone).map(|(id, _)| id.clone()).collect(),
-            renamed: members.flat_map(|extension| extension.was.iter().cloned()).collect(),
-            now,
-            give_up_after_ms: self.config.give_up_after_ms,
-            recovering: self.is_recovering(),
-            may_resolve: passed(self.recovering_since, RECOVERY_GRACE_MS),
-            gone_counts: passed(self.restarted_at, self.config.lease_ms),
-        }
     }
 
     fn is_settled(&self) -> bool {

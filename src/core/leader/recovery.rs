@@ -1,0 +1,47 @@
+//! A leader that was started again: what it may decide before it has heard everybody.
+
+use super::Leader;
+use super::plan::{Census, State};
+use crate::core::machine::Millis;
+
+/// How long a restarted leader listens before it changes anything that servers tell of. They notice
+/// that it was gone by their connections, and tell it again at once.
+const RECOVERY_GRACE_MS: Millis = 1_000;
+
+impl Leader {
+    /// Recovery ends when every range was told of by a server and each had time to tell, or after
+    /// a full lease.
+    pub(super) fn end_recovery(&mut self, now: Millis) {
+        self.recovery_at = None;
+        let Some(since) = self.recovering_since else { return };
+        let told = |state: &State| state.claimed.is_some() && state.unsure_since.is_none();
+        let all_told = self.ranges.iter().all(|range| told(&range.state));
+        let (grace, lease) = (since + RECOVERY_GRACE_MS, since + self.config.lease_ms);
+        if now >= lease || (all_told && now >= grace) {
+            self.recovering_since = None;
+        } else {
+            self.recovery_at = [grace, lease].into_iter().find(|at| *at > now);
+        }
+    }
+
+    /// Whether servers of a ring before may not have been heard.
+    pub(super) fn is_recovering(&self) -> bool {
+        self.recovering_since.is_some() || self.listens_until.is_some()
+    }
+
+    /// What the plan has to know of the servers.
+    pub(super) fn census(&self, now: Millis) -> Census {
+        let passed = |since: Option<Millis>, span| since.is_none_or(|since| now >= since + span);
+        let members = self.members.ids().filter_map(|id| self.members.extension(id));
+        Census {
+            live: self.members.ids().cloned().collect(),
+            gone: self.absent.iter().filter(|(_, a)| a.gone).map(|(id, _)| id.clone()).collect(),
+            renamed: members.flat_map(|extension| extension.was.iter().cloned()).collect(),
+            now,
+            give_up_after_ms: self.config.give_up_after_ms,
+            recovering: self.is_recovering(),
+            may_resolve: passed(self.recovering_since, RECOVERY_GRACE_MS),
+            gone_counts: passed(self.restarted_at, self.config.lease_ms),
+        }
+    }
+}
