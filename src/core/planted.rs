@@ -1,7 +1,7 @@
 //! Planted bugs: each takes one rule of the protocol away. A suite that does not notice is too weak.
 //!
 //! They exist only with the cargo feature `planted`, which is for tests and is in no wheel. Without
-//! it [`planted`] is a constant, and the compiler leaves nothing of the places that ask it. With it
+//! it `planted` is a constant, and the compiler leaves nothing of the places that ask it. With it
 //! one bug at most is there, for as long as a closure given to `with` runs, on its thread.
 
 /// Lists the bugs, each with the rule that it removes; sections are those of `docs/replication.md`.
