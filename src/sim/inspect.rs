@@ -98,6 +98,17 @@ impl Cluster {
         }
     }
 
+    /// What waits at a server: requests, writes and reads; how many of each sort, where any.
+    pub fn waiting_at(&self, name: &str) -> Vec<(&'static str, usize)> {
+        let Some(Program::Server(server)) = &self.nodes[self.index(name)].program else {
+            return Vec::new();
+        };
+        let sorts =
+            ["requests parked", "writes not acknowledged", "writes trailing", "reads of one range"];
+        let fills = server.audit().fills().into_iter().map(|fill| (fill.what, fill.len));
+        fills.filter(|(what, len)| sorts.contains(what) && *len > 0).collect()
+    }
+
     /// A server's copy of a key, with its version; `None` where it has none.
     pub fn copy_of(&self, name: &str, key: &str) -> Option<&Cell> {
         let Some(Program::Server(server)) = &self.nodes[self.index(name)].program else {

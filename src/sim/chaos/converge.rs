@@ -53,7 +53,19 @@ pub(super) fn check(world: &mut World, plan: &Plan) -> Result<(), String> {
     all_are_served(world, plan)?;
     world.losses.all_told()?;
     world.all_locks_can_be_had()?;
+    nothing_waits(world)?;
     placement(world)
+}
+
+/// No server keeps a request, a write or a read waiting once every client was served.
+fn nothing_waits(world: &mut World) -> Result<(), String> {
+    for name in world.living().into_values() {
+        let waiting = world.cluster.waiting_at(&name);
+        if !waiting.is_empty() {
+            return Err(format!("on a ring that is whole, {name} keeps {waiting:?}"));
+        }
+    }
+    Ok(())
 }
 
 /// Why the ring is not whole yet; empty where it is.
