@@ -177,7 +177,7 @@ impl BlockingClient {
         let spare = lock(&self.machines).pop();
         let mut machine = spare.unwrap_or_else(|| {
             let timeout_ms = self.options.timeout_ms;
-            let message_bytes_max = self.options.message_bytes_max.min(i32::MAX as usize);
+            let message_bytes_max = self.message_bytes_max();
             Client::new(ClientConfig { id: random_u64(), timeout_ms, message_bytes_max })
         });
         let (result, at_rest) = self.drive(&mut machine, op, stop)?;
@@ -313,9 +313,14 @@ impl BlockingClient {
         }
     }
 
+    /// The longest message that may be sent: what was asked for, or what a header can say.
+    fn message_bytes_max(&self) -> usize {
+        self.options.message_bytes_max.min(i32::MAX as usize)
+    }
+
     /// Fails where a message of this length must not be sent.
     fn check(&self, length: usize) -> Result<(), ClientError> {
-        let limit = self.options.message_bytes_max.min(i32::MAX as usize);
+        let limit = self.message_bytes_max();
         if self.closed.load(Ordering::SeqCst) {
             return Err(ClientError::Closed);
         }

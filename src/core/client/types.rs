@@ -3,6 +3,7 @@
 use thiserror::Error;
 
 use crate::core::machine::Millis;
+use crate::core::wire::frame::FRAME_BYTES_MAX;
 use crate::core::wire::json::Json;
 use crate::core::wire::text::Text;
 
@@ -108,7 +109,7 @@ pub struct ClientConfig {
 
 impl Default for ClientConfig {
     fn default() -> Self {
-        ClientConfig { id: 0, timeout_ms: 5_000, message_bytes_max: 16 * 1024 * 1024 }
+        ClientConfig { id: 0, timeout_ms: 5_000, message_bytes_max: FRAME_BYTES_MAX }
     }
 }
 

@@ -178,18 +178,19 @@ pub(super) fn activate(state: &mut State, synced: &[NodeId], next: Revision) -> 
 }
 
 /// After a restart of the leader: a range that was learned may be changed once everybody whom it
-/// names was heard, or is certainly gone, or the operator's patience is at its end. It gets a new revision: what servers acknowledged to this
-/// leader before it learned of the range does not cover the old one.
+/// names was heard, or is certainly gone, or the operator's patience is at its end. It gets a new
+/// revision: what servers acknowledged to this leader before it learned of the range does not cover
+/// the old one.
 pub(super) fn resolve(state: &mut State, census: &Census, next: Revision) {
     let heard = |id: &NodeId| {
-        census.live.contains(id)
+        planted(Planted::ResolvedUnheard)
+            || census.live.contains(id)
             || census.renamed.contains(id)
             || (census.gone_counts && census.gone.contains(id))
     };
     let Some(since) = state.unsure_since else { return };
     let given_up =
         census.give_up_after_ms.is_some_and(|limit| census.now >= since.saturating_add(limit));
-    let heard = |id: &NodeId| planted(Planted::ResolvedUnheard) || heard(id);
     if census.may_resolve && (given_up || state.named().all(heard)) {
         state.unsure_since = None;
         state.revision = next;

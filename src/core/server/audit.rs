@@ -233,39 +233,22 @@ impl<'a> HoldAudit<'a> {
 
     /// The joiners that the primary counts as synced.
     pub fn synced(self) -> impl Iterator<Item = &'a NodeId> {
-        let syncs = match &self.hold.role {
-            Role::Primary(primary) => Some(&primary.syncs),
-            _ => None,
-        };
-        let synced = syncs.into_iter().flatten().filter(|(_, sync)| sync.synced);
-        synced.map(|(id, _)| id)
+        self.hold.joiners(|sync| sync.synced)
     }
 
     /// The joiners that every new write needs, and that may still lack acknowledged ones.
     pub fn closing(self) -> impl Iterator<Item = &'a NodeId> {
-        let syncs = match &self.hold.role {
-            Role::Primary(primary) => Some(&primary.syncs),
-            _ => None,
-        };
-        let closing = syncs.into_iter().flatten().filter(|(_, sync)| sync.closing && !sync.synced);
-        closing.map(|(id, _)| id)
+        self.hold.joiners(|sync| sync.closing && !sync.synced)
     }
 
     /// The confirmation that is under way.
     pub fn round(self) -> Option<RoundAudit<'a>> {
-        let Role::Primary(primary) = &self.hold.role else {
-            return None;
-        };
-        let round = primary.round.as_ref()?;
+        let round = self.hold.round()?;
         Some(RoundAudit { number: round.number, waiting: &round.waiting })
     }
 
     /// The reads that this confirmation will answer.
     pub fn reads(self) -> impl Iterator<Item = ReplyTo> + 'a {
-        let round = match &self.hold.role {
-            Role::Primary(primary) => primary.round.as_ref(),
-            _ => None,
-        };
-        round.into_iter().flat_map(|round| round.reads.iter().map(|read| read.to))
+        self.hold.round().into_iter().flat_map(|round| round.reads.iter().map(|read| read.to))
     }
 }

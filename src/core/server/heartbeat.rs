@@ -58,6 +58,13 @@ impl Server {
         call
     }
 
+    /// The leader does not know this server: tells it at once what this server holds.
+    pub(super) fn tell_all(&mut self, now: Millis, out: &mut Out) {
+        self.registered = false;
+        self.acked = 0;
+        self.heartbeat(now, out);
+    }
+
     /// Renews the lease before its time.
     pub(super) fn heartbeat_soon(&mut self, now: Millis) {
         self.heartbeat_at = self.heartbeat_at.min(now + HEARTBEAT_RETRY_MS);
@@ -104,9 +111,7 @@ impl Server {
             "deny" => self.rename(now, status, out),
             _ => {
                 if snapshot.is_some_and(|snapshot| snapshot.tell) {
-                    self.registered = false;
-                    self.acked = 0;
-                    return self.heartbeat(now, out);
+                    return self.tell_all(now, out);
                 }
                 self.lease_refused(now, status, out);
                 self.heartbeat_at = self.heartbeat_at.min(soon);

@@ -32,34 +32,42 @@ impl Hold {
         }
     }
 
-    /// Whose copies a write or a confirmation needs besides the primary's own: the other active
-    /// servers, and the joiners that were reported synced.
-    pub(super) fn needed(&self) -> BTreeSet<NodeId> {
-        let Role::Primary(primary) = &self.role else {
-            return BTreeSet::new();
+    /// The joiners of which this holds, where this server is the primary.
+    pub(super) fn joiners(&self, which: impl Fn(&Sync) -> bool) -> impl Iterator<Item = &NodeId> {
+        let syncs = match &self.role {
+            Role::Primary(primary) => Some(&primary.syncs),
+            _ => None,
         };
-        let active = self.entry.active.iter().skip(1).map(|peer| peer.id().clone());
-        let synced =
-            primary.syncs.iter().filter(|(_, sync)| sync.is_needed()).map(|(id, _)| id.clone());
-        active.chain(synced).collect()
+        let wanted = syncs.into_iter().flatten().filter(move |(_, sync)| which(sync));
+        wanted.map(|(id, _)| id)
+    }
+
+    /// The open question to the others, where this server is the primary and has one.
+    pub(super) fn round(&self) -> Option<&Round> {
+        match &self.role {
+            Role::Primary(primary) => primary.round.as_ref(),
+            _ => None,
+        }
+    }
+
+    /// Whose copies a write or a confirmation needs besides the primary's own: the other active
+    /// servers, and the joiners that were reported synced. Nobody's where another is the primary.
+    pub(super) fn needed(&self) -> BTreeSet<NodeId> {
+        if !matches!(self.role, Role::Primary(_)) {
+            return BTreeSet::new();
+        }
+        let active = self.entry.active.iter().skip(1).map(|peer| peer.id());
+        active.chain(self.joiners(Sync::is_needed)).cloned().collect()
     }
 
     /// The joiners that may still lack writes which were acknowledged before new ones needed them.
     pub(super) fn behind(&self) -> BTreeSet<NodeId> {
-        let Role::Primary(primary) = &self.role else {
-            return BTreeSet::new();
-        };
-        let behind = primary.syncs.iter().filter(|(_, sync)| !sync.synced);
-        behind.map(|(id, _)| id.clone()).collect()
+        self.joiners(|sync| !sync.synced).cloned().collect()
     }
 
     /// The joiners that a write is sent to without waiting for them.
     pub(super) fn unsynced(&self) -> BTreeSet<NodeId> {
-        let Role::Primary(primary) = &self.role else {
-            return BTreeSet::new();
-        };
-        let unsynced = primary.syncs.iter().filter(|(_, sync)| !sync.is_needed());
-        unsynced.map(|(id, _)| id.clone()).collect()
+        self.joiners(|sync| !sync.is_needed()).cloned().collect()
     }
 }
 

@@ -58,9 +58,7 @@ impl Server {
         };
         self.leaving = Leaving::Asked;
         if snapshot.tell {
-            self.registered = false;
-            self.acked = 0;
-            self.heartbeat(now, out);
+            self.tell_all(now, out);
         } else {
             self.adopt(now, snapshot, out);
         }

@@ -68,6 +68,17 @@ def names(servers: list[Server]) -> str:
     return ", ".join(server.name for server in servers)
 
 
+def stop_past_lease(nemesis: Nemesis, victims: list[Server]) -> None:
+    """These servers stop until they have left the view, and then go on."""
+    cluster = nemesis.cluster
+    nemesis.say(f"stop {names(victims)}")
+    cluster.pause(*victims)
+    wait_until(lambda: cluster.lists_none(*victims), what="the leases to end")
+    nemesis.last(0, 0.5)
+    nemesis.say("let them go on")
+    cluster.resume()
+
+
 def kill_one(nemesis: Nemesis) -> None:
     """A server is killed; another one takes its place elsewhere."""
     cluster = nemesis.cluster
@@ -100,14 +111,7 @@ def rolling(nemesis: Nemesis) -> None:
 
 def pause(nemesis: Nemesis) -> None:
     """One server or two stop for longer than a lease, and go on as if nothing had happened."""
-    cluster = nemesis.cluster
-    victims = nemesis.pick(nemesis.rng.randint(1, 2))
-    nemesis.say(f"stop {names(victims)}")
-    cluster.pause(*victims)
-    wait_until(lambda: cluster.lists_none(*victims), what="the leases to end")
-    nemesis.last(0, 0.5)
-    nemesis.say("let them go on")
-    cluster.resume()
+    stop_past_lease(nemesis, nemesis.pick(nemesis.rng.randint(1, 2)))
 
 
 def pause_three(nemesis: Nemesis) -> None:
@@ -115,13 +119,8 @@ def pause_three(nemesis: Nemesis) -> None:
     cluster = nemesis.cluster
     view = cluster.view()["result"]
     addresses = placement.replicas(view, f"key{nemesis.rng.randrange(10)}")
-    victims = [each for each in cluster.servers() if each.gate.address in addresses]
-    nemesis.say(f"stop {names(victims)}")
-    cluster.pause(*victims)
-    wait_until(lambda: cluster.lists_none(*victims), what="the leases to end")
-    nemesis.last(0, 0.5)
-    nemesis.say("let them go on")
-    cluster.resume()
+    holders = [each for each in cluster.servers() if each.gate.address in addresses]
+    stop_past_lease(nemesis, holders)
 
 
 def pause_leader(nemesis: Nemesis) -> None:
