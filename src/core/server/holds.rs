@@ -163,11 +163,13 @@ pub(super) struct Holds {
     /// The highest revision ever adopted for each slot; kept when a hold is deleted, so that an
     /// old message cannot bring it back.
     seen: Vec<Revision>,
+    /// The highest of these.
+    seen_max: Revision,
 }
 
 impl Holds {
     pub(super) fn new() -> Self {
-        Holds { holds: Vec::new(), seen: vec![0; usize::from(SLOT_COUNT)] }
+        Holds { holds: Vec::new(), seen: vec![0; usize::from(SLOT_COUNT)], seen_max: 0 }
     }
 
     /// The hold of a slot.
@@ -204,7 +206,7 @@ impl Holds {
 
     /// The highest revision ever adopted.
     pub(super) fn seen_max(&self) -> Revision {
-        self.seen.iter().copied().max().unwrap_or(0)
+        self.seen_max
     }
 
     /// How this server stands to a span of slots at a revision.
@@ -240,13 +242,15 @@ impl Holds {
         let mut at = entry.start;
         while at < entry.end {
             let seen = self.seen(at);
-            let same = |slot: &Slot| self.seen(*slot) == seen && self.is_one(at, *slot);
-            let end = (at..entry.end).take_while(same).last().map_or(at + 1, |last| last + 1);
+            let run = usize::from(at)..usize::from(self.end_of_piece(at).min(entry.end));
+            let alike = self.seen[run].iter().take_while(|known| **known == seen).count();
+            let end = at + alike as Slot;
             let older = seen > entry.revision && planted(Planted::OlderEntriesAdopted);
             if seen < entry.revision || older {
                 let old = self.carve(at, end);
                 changed.push((entry.part(at, end), old));
                 self.seen[usize::from(at)..usize::from(end)].fill(entry.revision);
+                self.seen_max = self.seen_max.max(entry.revision);
             }
             at = end;
         }
@@ -308,9 +312,15 @@ impl Holds {
         dropped
     }
 
-    /// Whether two slots lie in one hold, or both in none.
-    fn is_one(&self, a: Slot, b: Slot) -> bool {
-        self.index(a) == self.index(b)
+    /// Where the hold of a slot ends; of a slot without one, where the next begins.
+    fn end_of_piece(&self, slot: Slot) -> Slot {
+        let at = self.holds.partition_point(|hold| hold.entry.end <= slot);
+        let next = self.holds.get(at);
+        match next.map(|hold| &hold.entry) {
+            Some(entry) if entry.start <= slot => entry.end,
+            Some(entry) => entry.start,
+            None => SLOT_COUNT,
+        }
     }
 
     fn index(&self, slot: Slot) -> Option<usize> {
