@@ -36,8 +36,10 @@ struct Original {
     key: String,
     value: String,
     step: Step,
-    /// When it asked for the first vote, and how far the assignment was then.
+    /// When it asked for the first vote.
     voted_at: Millis,
+    /// How far the assignment was when it asked for the view; `None` where the key's primary is not
+    /// among those whose votes it takes.
     revision: Option<u64>,
     /// The name in the history of what its last `setr` does in addition.
     again: u64,
@@ -143,6 +145,8 @@ impl World {
     }
 
     fn begin_setr(&mut self, number: usize) {
+        // Before the leader answers: its answer may be old when it arrives.
+        let revision = self.view().map(|view| view.assignment.revision);
         let client = &mut self.originals.clients[number];
         if self.workload.over {
             client.next_at = Millis::MAX;
@@ -151,6 +155,7 @@ impl World {
         client.key = self.rng.pick(&KEYS).to_string();
         client.value = self.workload.value();
         client.step = Step::View;
+        client.revision = revision;
         client.called = self.cluster.now();
         client.refused = false;
         client.all_answered = true;
@@ -162,8 +167,10 @@ impl World {
     }
 
     fn heard(&mut self, number: usize, answer: Result<String, CallError>) {
-        let revision = self.view().map(|view| view.assignment.revision);
+        let view = self.view();
+        let revision = view.as_ref().map(|view| view.assignment.revision);
         let client = &mut self.originals.clients[number];
+        let primary = view.and_then(|view| view.primary(&client.key));
         let reply = answer.as_ref().ok().and_then(|text| Object::parse(text.as_bytes()).ok());
         let reply = reply.filter(|reply| reply.raw("error").is_none());
         match &mut client.step {
@@ -173,9 +180,12 @@ impl World {
                     reply.and_then(|reply| reply.decode("result"));
                 let members = members.unwrap_or_default();
                 let servers = three(&members, slot_of(client.key.as_bytes()));
+                if !primary.is_some_and(|primary| servers.contains(&primary)) {
+                    // The primary will not vote: while somebody leaves, others are in its place.
+                    client.revision = None;
+                }
                 client.voted_at = self.cluster.now();
                 self.originals.votes.push((client.key.clone(), number, None));
-                client.revision = revision;
                 client.step = Step::Vote { ask: servers.into(), voted: Vec::new() };
             }
             Step::Vote { ask, voted } => {
@@ -202,7 +212,7 @@ impl World {
                 // that never voted, the request cannot be told from a write of its own; nor can one
                 // without an answer, which may come to its server much later.
                 let late = self.cluster.now() >= client.voted_at + VOTES_MS;
-                let moved = revision.is_none() || revision != client.revision;
+                let moved = client.revision.is_none() || revision != client.revision;
                 let clocks = client.voted_at <= self.clocks_wrong_until;
                 if reply.is_some() && !late && !moved && !clocks {
                     self.history.end(self.cluster.now(), client.again, Outcome::NotDone);

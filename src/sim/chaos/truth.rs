@@ -16,6 +16,17 @@ pub(super) struct View {
     pub(super) assignment: ViewExtension,
 }
 
+impl View {
+    /// The address of a key's primary.
+    pub(super) fn primary(&self, key: &str) -> Option<String> {
+        let slot = slot_of(key.as_bytes());
+        let mut ranges = self.assignment.ranges.iter();
+        let range = ranges.find(|range| (range.0..range.1).contains(&slot))?;
+        let (_, addr, _) = &self.assignment.servers[*range.3.first()? as usize];
+        Some(addr.clone())
+    }
+}
+
 impl World {
     /// What the view leader has decided; `None` while none runs.
     pub(super) fn view(&mut self) -> Option<View> {

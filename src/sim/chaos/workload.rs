@@ -214,20 +214,18 @@ impl World {
             self.workload.failed.push(format!("{} at {now}: {error}", worker.name));
         }
         let (key, called) = worker.doing.clone();
+        let voted_on = self.originals.may_block(&key, called);
         let went = match &result {
+            Ok(Ended::Written { .. }) if voted_on => Went::Held,
             Ok(_) => Went::Well,
-            Err(OpError::Busy) if self.originals.may_block(&key, called) => Went::Refused,
-            Err(OpError::Unknown(why))
-                if why == "busy" && self.originals.may_block(&key, called) =>
-            {
-                Went::Refused
-            }
+            Err(OpError::Busy) if voted_on => Went::Refused,
+            Err(OpError::Unknown(why)) if why == "busy" && voted_on => Went::Refused,
             Err(_) => Went::Badly,
         };
         let name = worker.name.clone();
         let requests = self.cluster.requests_to_servers(&name) - worker.requests_before;
         let view_at = worker.view_at;
-        let (well, took) = (went == Went::Well, now - called);
+        let (well, took) = (result.is_ok(), now - called);
         let ended = EndedOp { key: key.clone(), name: name.clone(), well, took, requests, view_at };
         self.workload.ended.push(ended);
         self.judge(called, LATENCY_MS_MAX, went, || format!("{name}, key {key}: {result:?}"));

@@ -78,7 +78,10 @@ fn told_newer(ring: &Ring, step: &LeaderStep<'_>, slot: Slot, old: &Range) -> bo
     let is_new = |id: &NodeId| step.before.is_some_and(|b| !b.members.contains_key(id));
     let here = |config: &Config| (config.start..config.end).contains(&slot);
     // What the leader decides in this very step does not count.
-    let decided = |revision: &Revision| step.changed().any(|range| range.revision == *revision);
+    let by_leader = |range: &&Range| !range.told;
+    let decided = |revision: &Revision| {
+        step.changed().filter(by_leader).any(|range| range.revision == *revision)
+    };
     let newer = ring.configs.range(old.revision + 1..);
     let mut newer = newer.filter(|(revision, _)| !decided(revision));
     step.after.members.keys().any(is_new) && newer.any(|(_, all)| all.iter().any(here))

@@ -26,6 +26,11 @@ impl Squeeze {
         let begun = self.cluster.now();
         let idle = |squeeze: &Squeeze| squeeze.workers.iter().all(|worker| worker.op.is_none());
         loop {
+            if self.living().is_empty() {
+                // All were asked to leave, or were killed as the last: a ring begins with a server.
+                let seed = self.rng.bits();
+                self.join(seed);
+            }
             let why = self.not_whole();
             if why.is_empty() && idle(self) {
                 break;
