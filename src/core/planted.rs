@@ -60,6 +60,8 @@ bugs! {
     ReplicasForgetRequests: "Writing", "Each slot remembers its requests, at every replica.";
     RequestsNotHandedOn: "Writing", "Requests are handed on with the slot's data.";
     ForgottenIsNew: "Writing", "A retry that may have been forgotten is answered `unknown`.";
+    BirthForgetsNothing: "Writing",
+        "A retry whose first try is older than the range's birth is answered `unknown`.";
     LateTryTaken: "Writing", "A first try that may have been retried and forgotten is refused.";
     ServesWhileBehind: "Writing", "A write gets no version older than its client's revision.";
     ReadUnconfirmed: "Reading", "A read is confirmed by every other active server.";

@@ -7,6 +7,7 @@ use crate::core::assignment::{NodeId, Revision};
 use crate::core::hash::{Slot, slot_of};
 use crate::core::leader::audit::RangeAudit;
 use crate::core::machine::Millis;
+use crate::core::server::audit::{HoldAudit, ServerAudit};
 use crate::core::wire::peer::Cell;
 
 impl Cluster {
@@ -60,6 +61,20 @@ impl Cluster {
         let joining =
             |range: &RangeAudit<'_>| range.joining().iter().map(|j| j.0.clone()).collect();
         range.map_or_else(Default::default, |range| (range.active().to_vec(), joining(&range)))
+    }
+
+    /// The active servers of a slot in the newest assignment of it that any living server knows.
+    pub fn newest_at(&self, slot: Slot) -> Vec<NodeId> {
+        let servers = self.nodes.iter().filter_map(|node| match &node.program {
+            Some(Program::Server(server)) => Some(server.audit()),
+            _ => None,
+        });
+        let entries = servers.flat_map(ServerAudit::holds).map(HoldAudit::entry);
+        let here = entries.filter(|entry| (entry.start..entry.end).contains(&slot));
+        let newest = here.max_by_key(|entry| entry.revision);
+        newest
+            .map(|entry| entry.active.iter().map(|peer| peer.id().clone()).collect())
+            .unwrap_or_default()
     }
 
     /// The revision at which a slot last started empty, as the view leader has it; 0: never.

@@ -1,5 +1,6 @@
 //! Requests that come twice, late, or too late.
 
+use dht::core::assignment::Entry;
 use dht::core::wire::json::Object;
 
 use super::stage::{Stage, entry, replies};
@@ -54,4 +55,23 @@ fn a_repetition_that_comes_too_late_is_unknown() {
     assert!(replies(&stage.request(&again(2)))[0].contains("ok"));
     // First tries go on whatever was forgotten.
     assert!(replies(&stage.request(&write_saying(130, "")))[0].contains("ok"));
+}
+
+#[test]
+fn a_request_from_before_a_loss_is_not_executed_after_it() {
+    let mut stage = Stage::new();
+    let me = stage.me();
+    stage.assign(entry(2, 2, vec![me.clone()]));
+    assert!(replies(&stage.request(&write_saying(1, "")))[0].starts_with(OK));
+    // All is lost, and what was executed with it.
+    stage.assign(Entry { born: 3, ..entry(3, 3, vec![me]) });
+    let again = write_saying(1, r#", "repeated": true, "since": [2, 0]"#);
+    assert_eq!(replies(&stage.request(&again)), [r#"{"status": "forgotten"}"#]);
+    // Nor can a first try be told from one whose repetition was executed.
+    let out = replies(&stage.request(&write_saying(1, r#", "since": [2, 0]"#)));
+    assert!(out[0].contains("late") && out[0].contains(r#""since": [3,"#), "{out:?}");
+    let read = r#"{"cmd": "dht_read", "key": "key", "dht": {"revision": 3}}"#;
+    assert_eq!(replies(&stage.request(read)), [r#"{"status": "not_found"}"#]);
+    let young = write_saying(2, r#", "repeated": true, "since": [3, 0]"#);
+    assert!(replies(&stage.request(&young))[0].starts_with(OK));
 }

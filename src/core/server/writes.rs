@@ -81,13 +81,16 @@ impl Server {
             return self.reply_written(write.to, slot, out);
         }
         let since = write.said.since();
+        // When the range began anew, what it remembered was lost with its data.
+        let born = !planted(Planted::BirthForgetsNothing) && since < self.born(slot);
         let forgotten = since < self.store.forgotten(slot) && !planted(Planted::ForgottenIsNew);
+        let forgotten = forgotten || born;
         if write.said.repeated && forgotten {
             let reply = Reply::status("forgotten");
             return self.reply(write.to, reply, Then::Keep, out);
         }
         let late = since < self.store.forgotten_repeats(slot) && !planted(Planted::LateTryTaken);
-        if !write.said.repeated && late {
+        if !write.said.repeated && (late || born) {
             // A first try that comes this late may be one that was repeated since, and executed.
             let reply = Reply::status("no").text("reason", "late");
             let reply = reply.value("since", &self.latest(slot));
@@ -392,6 +395,12 @@ impl Server {
         let reply = Reply::status("ok").value("servers", &servers);
         let reply = reply.value("since", &self.latest(slot));
         self.reply(to, reply, Then::Keep, out);
+    }
+
+    /// A version lower than any that a write has got since the slot's range last started empty.
+    fn born(&self, slot: Slot) -> Version {
+        let revision = self.holds.at(slot).map_or(0, |hold| hold.entry.born);
+        Version { revision, sequence: 0 }
     }
 
     /// A version of the slot that is lower than any that a write gets which is ordered from now on.

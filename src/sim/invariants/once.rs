@@ -4,7 +4,7 @@
 //! it under way under a later version: the slot remembers it, and hands that on with its data. An
 //! earlier version is one of a primary that is deposed and does not know it; it comes too late to
 //! be seen by anybody, since a later one of the name is held by all. A range that was born again
-//! after the answer is excepted, since it remembers nothing.
+//! after the answer remembers nothing, and takes no request from before.
 
 use std::collections::BTreeMap;
 
@@ -33,8 +33,7 @@ impl Rule for Once {
         }
         for write in step.after.writes.iter().filter(|write| !write.acknowledged) {
             let Some(done) = self.done.get(&(write.slot, write.id)) else { continue };
-            let born = step.after.at(write.slot).map_or(0, |hold| hold.born);
-            if *done < write.version && born <= done.revision {
+            if *done < write.version {
                 let (name, id, again) = (&step.after.name, write.id, write.version);
                 return Err(format!("{name} orders {id:?} as {again:?}; it is done as {done:?}"));
             }

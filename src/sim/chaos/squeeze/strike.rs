@@ -159,6 +159,31 @@ impl Squeeze {
         Ok(())
     }
 
+    /// Clients do not hear that their writes are done, and send them again; but meanwhile all that
+    /// held them are dead, and nobody knows of the first try.
+    pub(super) fn lose_answers(&mut self) {
+        let key = *self.rng.pick(&KEYS);
+        self.cluster.faults.call_loss_percent = self.rng.between(40, 70);
+        let in_ms = self.rng.between(20, 80);
+        self.later(in_ms, Undo::WipeOut(key));
+    }
+
+    /// All servers of a key die at once, and as many others come.
+    pub(super) fn wipe_out(&mut self, key: &str) {
+        self.undo(Undo::Quiet);
+        let (active, _) = self.cluster.named_at(LEADER, slot_of(key.as_bytes()));
+        let names: Vec<String> = active.iter().filter_map(|id| self.name_of(id)).collect();
+        for name in &names {
+            self.stats.faults += 1;
+            self.cluster.crash(name);
+            self.leaving.remove(name);
+        }
+        for _ in names {
+            let seed = self.rng.bits();
+            self.join(seed);
+        }
+    }
+
     /// The leader dies: at any time, or when it has told half of what it decided, or while those
     /// who know the newest cannot tell its successor.
     pub(super) fn strike_leader(&mut self) {
