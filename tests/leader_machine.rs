@@ -259,3 +259,37 @@ fn a_range_that_all_have_told_of_is_not_rolled_back() {
     let first = range.ranges().next().unwrap();
     assert!(first.revision() >= before && !first.is_unsure(), "{first:?}");
 }
+
+/// A leader that was started again hears of two servers from one, which heard of the leader before
+/// so long ago; the other is gone. Whether the range goes on without that one after a lease.
+fn goes_on_without_the_other(silent_ms: &str) -> bool {
+    let mut stage = Stage::new(LeaderConfig::default());
+    stage.handle(Input::Start);
+    let entry = r#"{"start": 0, "end": 10000, "revision": 7, "born": 1, "led_since": 1,
+        "active": [["0.2", "127.0.0.1:38002"], ["0.1", "127.0.0.1:38001"]], "joining": []}"#;
+    let said = format!(r#""revision": 0, "seen": 7{silent_ms}, "holds": [{entry}]"#);
+    stage.ask_here(&says(38001, "0.1", &said));
+    while stage.now < 40_000 {
+        while let Some((call, _)) = stage.calls("127.0.0.1:38002").pop() {
+            stage.handle(Input::Returned { call, result: Err(CallError::Refused) });
+        }
+        stage.now += 500;
+        stage.handle(Input::Tick);
+        if stage.now.is_multiple_of(10_000) {
+            stage.ask_here(&heartbeat(38001, "0.1"));
+        }
+    }
+    let audit = stage.leader.audit();
+    let range = audit.ranges().next().expect("a range");
+    assert_eq!(range.is_unsure(), range.active().len() == 2, "{range:?}");
+    !range.is_unsure()
+}
+
+#[test]
+fn a_range_goes_on_without_a_server_only_where_it_cannot_have_gone_on_alone() {
+    // It was in the view until the leader before ended: no range went on without it.
+    assert!(goes_on_without_the_other(r#", "silent_ms": 9000"#));
+    // That leader had a whole lease to remove it, and the other may have taken writes alone.
+    assert!(!goes_on_without_the_other(r#", "silent_ms": 29000"#));
+    assert!(!goes_on_without_the_other(""));
+}

@@ -159,6 +159,11 @@ pub struct HeartbeatExtension {
     /// What it holds; `None` where the leader knows already.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub holds: Option<Vec<Entry>>,
+    /// For how long the leader may have thought that it had lost this server, in milliseconds: since
+    /// it sent the last heartbeat that was accepted under this identity, until the leader's address
+    /// refused connections, or until now. `None`: none was accepted.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub silent_ms: Option<u64>,
     /// It wants to leave the ring, and waits until its data are with others.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub leaving: bool,

@@ -76,6 +76,7 @@ impl Leader {
                     extension: extension.as_ref().map(|said| Extension {
                         id: id.clone(),
                         was: said.was.clone(),
+                        vouches: self.vouches(said),
                         leader_host: self.leader_host(origin),
                         acked: 0,
                         epoch_told: 0,

@@ -39,6 +39,8 @@ pub(super) struct Extension {
     pub(super) id: NodeId,
     /// Earlier identities of the same process, whose data it has kept.
     pub(super) was: Vec<NodeId>,
+    /// Whether the leader before this one had it in its view until that leader ended.
+    pub(super) vouches: bool,
     /// How this server reaches the leader's host.
     pub(super) leader_host: String,
     /// Everything up to here was adopted.

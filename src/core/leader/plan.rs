@@ -64,6 +64,8 @@ impl State {
 pub(super) struct Census {
     /// Living servers that speak the extension.
     pub(super) live: BTreeSet<NodeId>,
+    /// Those of them that were in the view of the leader before until it ended.
+    pub(super) vouching: BTreeSet<NodeId>,
     /// Dead servers that certainly will not come back with their data.
     pub(super) gone: BTreeSet<NodeId>,
     /// Earlier identities of living servers, which have kept their data.
@@ -181,12 +183,16 @@ pub(super) fn activate(state: &mut State, synced: &[NodeId], next: Revision) -> 
 /// names was heard, or is certainly gone, or the operator's patience is at its end. It gets a new
 /// revision: what servers acknowledged to this leader before it learned of the range does not cover
 /// the old one.
+///
+/// One that is gone may have been alone with a newer assignment, and with writes. So the range goes
+/// on without it only where an active server was in the view all the time, without which no range
+/// goes on; or where nobody is left to go on, so that the loss is said.
 pub(super) fn resolve(state: &mut State, census: &Census, next: Revision) {
+    let here = |id: &NodeId| census.live.contains(id) || census.renamed.contains(id);
+    let vouched = state.active.iter().any(|id| census.vouching.contains(id));
+    let gone_counts = census.gone_counts && (vouched || !state.active.iter().any(here));
     let heard = |id: &NodeId| {
-        planted(Planted::ResolvedUnheard)
-            || census.live.contains(id)
-            || census.renamed.contains(id)
-            || (census.gone_counts && census.gone.contains(id))
+        planted(Planted::ResolvedUnheard) || here(id) || (gone_counts && census.gone.contains(id))
     };
     let Some(since) = state.unsure_since else { return };
     let given_up =

@@ -2,6 +2,7 @@
 
 use super::Leader;
 use super::plan::{Census, State};
+use crate::core::assignment::HeartbeatExtension;
 use crate::core::machine::Millis;
 
 /// How long a restarted leader listens before it changes anything that servers tell of. They notice
@@ -24,6 +25,14 @@ impl Leader {
         }
     }
 
+    /// Whether a server that joins was in the view of the leader before until that one ended: less
+    /// than a lease had passed since a heartbeat of it was accepted. So no range has gone on without
+    /// it, as far as its clock is right to a tenth.
+    pub(super) fn vouches(&self, said: &HeartbeatExtension) -> bool {
+        let trusted_ms = self.config.lease_ms - self.config.lease_ms / 10;
+        said.silent_ms.is_some_and(|silent_ms| silent_ms < trusted_ms)
+    }
+
     /// Whether servers of a ring before may not have been heard.
     pub(super) fn is_recovering(&self) -> bool {
         self.recovering_since.is_some() || self.listens_until.is_some()
@@ -32,11 +41,13 @@ impl Leader {
     /// What the plan has to know of the servers.
     pub(super) fn census(&self, now: Millis) -> Census {
         let passed = |since: Option<Millis>, span| since.is_none_or(|since| now >= since + span);
-        let members = self.members.ids().filter_map(|id| self.members.extension(id));
+        let members = || self.members.ids().filter_map(|id| self.members.extension(id));
+        let vouching = members().filter(|extension| extension.vouches);
         Census {
             live: self.members.ids().cloned().collect(),
             gone: self.absent.iter().filter(|(_, a)| a.gone).map(|(id, _)| id.clone()).collect(),
-            renamed: members.flat_map(|extension| extension.was.iter().cloned()).collect(),
+            vouching: vouching.map(|extension| extension.id.clone()).collect(),
+            renamed: members().flat_map(|extension| extension.was.iter().cloned()).collect(),
             now,
             give_up_after_ms: self.config.give_up_after_ms,
             recovering: self.is_recovering(),

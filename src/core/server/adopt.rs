@@ -39,7 +39,7 @@ impl Server {
         }
         self.owe(now, snapshot.originals, out);
         if snapshot.may_leave {
-            self.may_leave(out);
+            self.may_leave(now, out);
         }
         self.dispatch_parked(now, out);
     }

@@ -10,8 +10,12 @@ use crate::core::reply::Reply;
 use crate::core::wire::json::Object;
 use crate::core::wire::request::EXTENSION_VERSION;
 
-/// After how long a heartbeat counts as not answered.
+/// After how long a heartbeat or a report counts as not answered at the latest.
 const HEARTBEAT_TIMEOUT_MS: Millis = 5_000;
+
+/// At the earliest. In between it is the time from one heartbeat to the next, so that one that was
+/// swallowed on its way does not cost the lease.
+const HEARTBEAT_TIMEOUT_LEAST_MS: Millis = 1_000;
 
 /// How soon a heartbeat that failed, or was answered `retry`, is sent again.
 const HEARTBEAT_RETRY_MS: Millis = 200;
@@ -26,12 +30,18 @@ impl Server {
         if self.heartbeat_call.is_some() || self.leaving >= Leaving::Goodbye {
             return;
         }
-        let call = self.send_heartbeat(Purpose::Heartbeat, out);
+        let call = self.send_heartbeat(now, Purpose::Heartbeat, out);
         self.heartbeat_call = Some(call);
+        self.heartbeat_sent_at = now;
     }
 
     /// Tells the leader all that heartbeats tell.
-    pub(super) fn send_heartbeat(&mut self, purpose: Purpose, out: &mut Out) -> CallId {
+    pub(super) fn send_heartbeat(
+        &mut self,
+        now: Millis,
+        purpose: Purpose,
+        out: &mut Out,
+    ) -> CallId {
         let extension = HeartbeatExtension {
             version: EXTENSION_VERSION,
             advertise: self.config.advertise.clone(),
@@ -40,6 +50,10 @@ impl Server {
             seen: self.holds.seen_max().max(self.told),
             dropped: std::mem::take(&mut self.dropped),
             was: self.was.clone(),
+            silent_ms: self.in_view_from.filter(|_| !self.registered).map(|from| {
+                let until = self.leader_gone_at.unwrap_or(now);
+                until.saturating_sub(from)
+            }),
             holds: (!self.registered)
                 .then(|| self.holds.iter().map(|hold| hold.entry.clone()).collect()),
             leaving: self.leaving != Leaving::No,
@@ -53,9 +67,13 @@ impl Server {
             .finish();
         let keep = self.leader_speaks == Some(true);
         let call = self.call_id(purpose);
-        let timeout_ms = HEARTBEAT_TIMEOUT_MS;
+        let timeout_ms = self.heartbeat_timeout_ms();
         out.push(Output::Call { call, target: Target::Leader, message, timeout_ms, keep });
         call
+    }
+
+    fn heartbeat_timeout_ms(&self) -> Millis {
+        self.config.heartbeat_ms.clamp(HEARTBEAT_TIMEOUT_LEAST_MS, HEARTBEAT_TIMEOUT_MS)
     }
 
     /// The leader does not know this server: tells it at once what this server holds.
@@ -79,6 +97,9 @@ impl Server {
     ) {
         self.heartbeat_call = None;
         self.leader_absent = matches!(result, Err(CallError::Refused | CallError::NotSent(_)));
+        if matches!(result, Err(CallError::Refused)) {
+            self.leader_gone_at.get_or_insert(now);
+        }
         let soon = now + HEARTBEAT_RETRY_MS.min(self.config.heartbeat_ms);
         let reply = match &result {
             Ok(reply) => Object::parse(reply).map_err(|error| error.to_string()),
@@ -97,6 +118,8 @@ impl Server {
             "ok" => {
                 self.heartbeat_failing_since = None;
                 self.accepted_at = Some(now);
+                self.in_view_from = Some(self.heartbeat_sent_at);
+                self.leader_gone_at = None;
                 if !std::mem::replace(&mut self.registered, true) {
                     self.forget_reports();
                 }
@@ -156,6 +179,7 @@ impl Server {
         let requestor = requestor.expect("an identity is drawn as a JSON number");
         out.push(Output::Note(Note::Renamed { requestor }));
         self.registered = false;
+        self.in_view_from = None;
         self.acked = 0;
         self.dropped.clear();
         let spans: Vec<Span> = self.holds.iter().map(Hold::span).collect();
@@ -215,7 +239,7 @@ impl Server {
     fn call_report(&mut self, report: Report, out: &mut Out) -> CallId {
         let message = Reply::new().text("cmd", "dht_report").value("dht", &report).finish();
         let call = self.call_id(Purpose::Report(report.synced));
-        let timeout_ms = HEARTBEAT_TIMEOUT_MS;
+        let timeout_ms = self.heartbeat_timeout_ms();
         out.push(Output::Call { call, target: Target::Leader, message, timeout_ms, keep: true });
         call
     }

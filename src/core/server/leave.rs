@@ -35,12 +35,12 @@ impl Server {
     }
 
     /// The leader lets this server go.
-    pub(super) fn may_leave(&mut self, out: &mut Out) {
+    pub(super) fn may_leave(&mut self, now: Millis, out: &mut Out) {
         if self.leaving != Leaving::Asked {
             return;
         }
         self.leaving = Leaving::Goodbye;
-        self.send_heartbeat(Purpose::Goodbye, out);
+        self.send_heartbeat(now, Purpose::Goodbye, out);
     }
 
     /// The leader has answered the goodbye, or has not. One that answers with more than a status

@@ -133,6 +133,13 @@ pub struct Server {
     heartbeat_call: Option<CallId>,
     /// When a heartbeat was accepted last.
     accepted_at: Option<Millis>,
+    /// When the last heartbeat was sent.
+    heartbeat_sent_at: Millis,
+    /// When the last heartbeat was sent that was accepted under this identity: a leader has it in
+    /// its view for a lease from then on at least.
+    in_view_from: Option<Millis>,
+    /// When the leader's address first refused connections since then: that leader is gone.
+    leader_gone_at: Option<Millis>,
     /// When it was last said that heartbeats fail.
     heartbeat_failing_since: Option<Millis>,
     leaving: Leaving,
@@ -214,6 +221,9 @@ impl Server {
             heartbeat_at: 0,
             heartbeat_call: None,
             accepted_at: None,
+            heartbeat_sent_at: 0,
+            in_view_from: None,
+            leader_gone_at: None,
             heartbeat_failing_since: None,
             leaving: Leaving::No,
             report_call: None,
