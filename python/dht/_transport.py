@@ -1,0 +1,41 @@
+"""What a client needs of whatever carries its calls: sockets, or a simulated network."""
+
+from collections.abc import Sequence
+from typing import Protocol
+
+from dht import _dht
+
+
+class Transport(Protocol):
+    """Carries calls and waits for their answers. Texts are JSON; times are seconds.
+
+    `dht._dht.Client` does so over TCP. A simulated cluster does so in virtual time, in which
+    `sleep` costs nothing.
+    """
+
+    def call_server(self, request: str) -> str:
+        """Send a request to the client's server and return its reply."""
+
+    def call_viewleader(self, request: str) -> str:
+        """Send a request to the view leader and return its reply."""
+
+    def setr(self, key: str, value: str) -> list[str]:
+        """Store a value; return the addresses of the servers that hold it."""
+
+    def getr(self, key: str) -> str | None:
+        """Return the last acknowledged value; `None` where there is none."""
+
+    def setr_many(self, pairs: Sequence[tuple[str, str]]) -> list[list[str] | _dht.DhtError]:
+        """Store many values at once; return what became of each, in their order."""
+
+    def getr_many(self, keys: Sequence[str]) -> list[str | None | _dht.DhtError]:
+        """Read many names at once; return what became of each, in their order."""
+
+    def sleep(self, seconds: float) -> None:
+        """Let time pass; a signal ends it."""
+
+    def monotonic(self) -> float:
+        """Return the time of a clock that never goes back."""
+
+    def close(self) -> None:
+        """Close what is open. Closing again does nothing."""
