@@ -8,6 +8,7 @@ pub mod client;
 pub mod hash;
 pub mod leader;
 pub mod machine;
+pub mod moves;
 pub mod net_addr;
 pub mod planted;
 pub mod reply;
