@@ -215,12 +215,7 @@ def each(what: str, keys: Iterable[str], call: Callable[[str], bool]) -> int:
 
 def fewest(keys: Iterable[str], before: list[tuple[str, int]], after: list[tuple[str, int]]) -> int:
     """Return how many copies a change must make: one for each new server of each key."""
-    moves = 0
-    for key in keys:
-        slot = dht.hash_key(key)
-        old, new = dht.ring_replicas(before, slot), dht.ring_replicas(after, slot)
-        moves += len(set(new) - set(old))
-    return moves
+    return len(dht.Ring(before).moves(dht.Ring(after), keys))
 
 
 def table(ring: Ring, title: str) -> None:

@@ -10,6 +10,8 @@ Example:
     {'colour': 'red'}
 """
 
+from typing import TYPE_CHECKING, Any
+
 from dht._dht import (
     Busy,
     DhtError,
@@ -22,25 +24,67 @@ from dht._dht import (
     __version__,
     build_profile,
     hash_key,
-    ring_replicas,
 )
 from dht.client import Client
 from dht.node import Server, ViewLeader
+
+if TYPE_CHECKING:
+    from dht import events as events
+    from dht.events import Event
+    from dht.rebalancing import Transfer, rebalancing_a, rebalancing_f
+    from dht.ring import Move, Ring
+    from dht.statistics import LeaderStatistics, ServerStatistics
 
 __all__ = [
     "Busy",
     "Client",
     "DhtError",
+    "Event",
+    "LeaderStatistics",
     "MessageTooLarge",
+    "Move",
     "NoServers",
     "NoViewLeader",
     "NotDone",
     "OutcomeUnknown",
+    "Ring",
     "Server",
+    "ServerStatistics",
+    "Transfer",
     "ViewLeader",
     "WrongEpoch",
     "__version__",
     "build_profile",
+    "events",
     "hash_key",
-    "ring_replicas",
+    "rebalancing_a",
+    "rebalancing_f",
 ]
+
+# What is loaded when it is first used, so that `import dht` stays quick, and its module.
+_LATER = {
+    "Event": "dht.events",
+    "LeaderStatistics": "dht.statistics",
+    "Move": "dht.ring",
+    "Ring": "dht.ring",
+    "ServerStatistics": "dht.statistics",
+    "Transfer": "dht.rebalancing",
+    "events": "dht.events",
+    "rebalancing_a": "dht.rebalancing",
+    "rebalancing_f": "dht.rebalancing",
+}
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _LATER:
+        raise AttributeError(f"module 'dht' has no attribute {name!r}")
+    from importlib import import_module
+
+    module = import_module(_LATER[name])
+    value = module if name == "events" else getattr(module, name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted(set(globals()) | _LATER.keys())

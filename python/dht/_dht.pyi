@@ -4,24 +4,27 @@ Every JSON text is a `str` of ASCII characters. Calls that wait for others relea
 Ctrl-C a chance every 50 ms; objects may be used from several threads at once.
 """
 
+from collections.abc import Iterable, Sequence
 from typing import Final, final
 
 __all__ = [
     "Busy",
     "Client",
     "DhtError",
+    "Listener",
     "MessageTooLarge",
     "NoServers",
     "NoViewLeader",
     "Node",
     "NotDone",
     "OutcomeUnknown",
+    "Ring",
     "WrongEpoch",
     "__version__",
     "build_profile",
+    "end_waits",
     "hash_key",
     "judge_history",
-    "ring_replicas",
 ]
 
 __version__: Final[str]
@@ -65,23 +68,113 @@ def hash_key(name: str) -> int:
         6784
     """
 
-def ring_replicas(servers: list[tuple[str, int]], slot: int) -> list[str]:
-    """Return the servers that hold a slot.
+def end_waits(timeout_ms: int) -> bool:
+    """Say that the interpreter is about to end: nobody waits for a node any more.
+
+    A thread that comes back to the interpreter while that ends takes the process down.
 
     Args:
-        servers: Address and ring position of every server, in any order.
-        slot: From 0 to 9999.
+        timeout_ms: How long to wait until all have come back, in ms.
 
     Returns:
-        The addresses of the slot's three servers, primary first; of all where there are fewer.
-
-    Raises:
-        ValueError: A position or the slot is out of range.
-
-    Example:
-        >>> ring_replicas([("a:1", 10), ("b:1", 20), ("c:1", 30), ("d:1", 40)], 25)
-        ['b:1', 'c:1', 'd:1']
+        Whether all have.
     """
+
+@final
+class Ring:
+    """The servers of a ring with their positions. It never changes."""
+
+    def __new__(cls, servers: Iterable[Sequence[str | int]]) -> Ring:
+        """Create a ring.
+
+        Args:
+            servers: Pairs of address and position, in any order.
+
+        Raises:
+            ValueError: A position is not in 0 to 9999, or an address is listed twice.
+            TypeError: An item is no such pair.
+        """
+
+    def servers(self) -> list[tuple[str, int]]:
+        """Return address and position of every server, by position, then by address."""
+
+    def replicas(self, name: str) -> list[str]:
+        """Return who holds a name, primary first.
+
+        Args:
+            name: Any string, lone surrogates included.
+
+        Returns:
+            The addresses of its three servers; of all where there are fewer.
+        """
+
+    def replicas_at(self, slot: int) -> list[str]:
+        """Return who holds a slot, primary first.
+
+        Args:
+            slot: From 0 to 9999.
+
+        Returns:
+            As `replicas`.
+
+        Raises:
+            ValueError: The slot is out of range.
+
+        Example:
+            >>> Ring([("a:1", 10), ("b:1", 20), ("c:1", 30), ("d:1", 40)]).replicas_at(25)
+            ['b:1', 'c:1', 'd:1']
+        """
+
+    def replicas_many(self, names: Iterable[str]) -> list[list[str]]:
+        """Return who holds each of many names. The GIL is released meanwhile.
+
+        Args:
+            names: Any strings.
+
+        Returns:
+            For each name in its order, what `replicas` returns.
+
+        Raises:
+            TypeError: `names` is one `str`, or holds something else.
+        """
+
+    def slots(self, address: str, primary: bool) -> list[tuple[int, int]]:
+        """Return which slots a server holds.
+
+        Args:
+            address: The server's address.
+            primary: Whether only those count that it comes first for.
+
+        Returns:
+            First slot, and one past the last, of each range, ascending; none for a stranger.
+        """
+
+    def copies(self, other: Ring, names: Iterable[str]) -> list[tuple[int, str | None, str]]:
+        """Return which copies a change to another ring makes. The GIL is released meanwhile.
+
+        Args:
+            other: The ring after the change.
+            names: The names that are stored.
+
+        Returns:
+            The name's place in `names`, who gives the copy (`None` where nobody has it), and who
+            gets it.
+
+        Raises:
+            TypeError: `names` is one `str`, or holds something else.
+        """
+
+    def transfers(self, other: Ring, lost: list[str]) -> list[tuple[int, int, str | None, str]]:
+        """Return which copies a change to another ring makes, as ranges of slots.
+
+        Args:
+            other: The ring after the change.
+            lost: The addresses of servers that give nothing.
+
+        Returns:
+            First slot, and one past the last, who gives the copies (`None` where nobody has them),
+            and who gets them; by the first slot.
+        """
 
 def judge_history(lines: str, steps_max: int = 2000000) -> tuple[int, str, str]:
     """Decide whether a history is linearizable; `dht.testing` tells what a history is.
@@ -188,6 +281,13 @@ class Node:
             RuntimeError: The node's thread has failed.
         """
 
+    def listen(self) -> Listener:
+        """Return a reader of its own: it takes every note from now on, whatever others take.
+
+        Raises:
+            RuntimeError: This is a forked child.
+        """
+
     def leave(self, timeout_ms: int) -> bool:
         """Ask a server to leave the ring, and wait until its data are with others and it has ended.
 
@@ -200,6 +300,35 @@ class Node:
 
     def stop(self) -> None:
         """Stop the node and wait for its thread. Stopping again does nothing."""
+
+@final
+class Listener:
+    """Takes the notes of a node. It does not keep the node running."""
+
+    def take(self, timeout_ms: int) -> list[tuple[str, str]] | None:
+        """Wait for notes.
+
+        Args:
+            timeout_ms: How long to wait for the first one, in ms.
+
+        Returns:
+            Pairs of a kind and a JSON object, oldest first; empty where the time has passed;
+            `None` once the node has stopped, or `close` was called, and every note was taken.
+
+        Raises:
+            RuntimeError: The node's thread has failed, or this is a forked child.
+        """
+
+    @property
+    def missed(self) -> int:
+        """How many notes were dropped because too many waited to be taken."""
+
+    def close(self) -> None:
+        """Take no further notes in; whoever waits in `take` goes on. Closing again does nothing.
+
+        Raises:
+            RuntimeError: This is a forked child.
+        """
 
 @final
 class Client:

@@ -28,7 +28,7 @@ class Transport(Protocol):
     def setr_many(self, pairs: Sequence[tuple[str, str]]) -> list[list[str] | _dht.DhtError]:
         """Store many values at once; return what became of each, in their order."""
 
-    def getr_many(self, keys: Sequence[str]) -> list[str | None | _dht.DhtError]:
+    def getr_many(self, keys: Sequence[str]) -> list[str | _dht.DhtError | None]:
         """Read many names at once; return what became of each, in their order."""
 
     def sleep(self, seconds: float) -> None:

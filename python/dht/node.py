@@ -3,24 +3,42 @@
 import atexit
 import json
 import os
+import sys
 import time
 import weakref
+from _thread import allocate_lock  # what threading.Lock is, without importing threading
 from abc import ABC, abstractmethod
 from types import TracebackType
-from typing import Self
+from typing import TYPE_CHECKING, Any, ClassVar, Self
 
 from dht import _dht
 from dht._limits import MESSAGE_BYTES_MAX
 
+if TYPE_CHECKING:  # loaded when they are asked for
+    from dht._log import Reader
+    from dht.events import Events
+    from dht.statistics import LeaderStatistics, ServerStatistics
+
 _JOIN_POLL_SECONDS = 0.002
+
+EXIT_WAIT_MS = 1_000
+
+_STATISTICS = '{"cmd": "dht_stats", "dht": 1}'
 
 
 class _Runner(ABC):
-    """Starts, names and stops one node; the kinds of node differ only in how they are started."""
+    """Starts, names and stops one node; the kinds of node differ only in how they are started.
+
+    All methods may be called from any thread.
+    """
+
+    _logger_name: ClassVar[str]
 
     def __init__(self) -> None:
         self._node: _dht.Node | None = None
         self._pid = 0
+        self._log: Reader | None = None
+        self._changing = allocate_lock()
 
     @abstractmethod
     def _launch(self) -> _dht.Node:
@@ -34,19 +52,56 @@ class _Runner(ABC):
 
         Raises:
             OSError: The port cannot be bound.
+            RuntimeError: It runs in the parent process, and this is a forked child.
         """
-        if self._node is None:
-            self._node = self._launch()
-            self._pid = os.getpid()
-            _running[id(self)] = self
+        self._begin()
         return self
 
     def stop(self) -> None:
-        """Stop and wait for the thread. Stopping again does nothing."""
-        _running.pop(id(self), None)
-        node, self._node = self._node, None
+        """Stop and wait for the thread. Stopping again does nothing.
+
+        Raises:
+            RuntimeError: It runs in the parent process, and this is a forked child.
+        """
+        self._check_home()
+        with self._changing:
+            node, self._node = self._node, None
+            log, self._log = self._log, None
+            _running.pop(id(self), None)
         if node is not None:
             node.stop()
+        if log is not None:
+            log.finish()
+
+    def events(self, timeout: float | None = None) -> "Events":
+        """Return an iterator over what happens on the node from now on: what the scripts print.
+
+        It waits for each next event, and ends when the node stops. Ctrl-C ends a wait. Several
+        iterators may be open at once; each gets every event. Those that nobody takes are kept up
+        to a limit (see `dht.events.Events`).
+
+        Args:
+            timeout: How long to wait for each next event, in seconds; `None` for ever.
+
+        Returns:
+            An iterator of events, which is a context manager too.
+
+        Raises:
+            TimeoutError: While iterating: no event came in time.
+            RuntimeError: The node is not running, or runs in the parent of this forked child.
+
+        Example:
+            >>> with dht.ViewLeader() as leader:
+            ...     events = leader.events(timeout=5)
+            ...     with dht.Server(leader.address):
+            ...         print(next(event for event in events if event.kind == "joined"))
+            Joined(address='127.0.0.1:40124', position=4711, epoch=1)
+        """
+        self._check_home()
+        node = self._started()
+        from dht.events import Events
+
+        return Events(self, node.listen(), timeout)
 
     @property
     def address(self) -> str:
@@ -58,10 +113,36 @@ class _Runner(ABC):
         """The port that the node listens on; raises RuntimeError if stopped."""
         return self._started().port
 
+    def _begin(self) -> _dht.Node | None:
+        """Start the native node; `None` where it runs already."""
+        self._check_home()
+        with self._changing:
+            if self._node is not None:
+                return None
+            node = self._node = self._launch()
+            self._pid = os.getpid()
+            _running[id(self)] = self
+            if "logging" in sys.modules:  # else nobody can have asked for it
+                from dht._log import reader
+
+                self._log = reader(self._logger_name, node)
+            return node
+
     def _started(self) -> _dht.Node:
-        if self._node is None:
+        node = self._node
+        if node is None:
             raise RuntimeError("not running; call start() first, or use `with`")
-        return self._node
+        return node
+
+    def _is_here(self) -> bool:
+        return self._node is None or self._pid == os.getpid()
+
+    def _check_home(self) -> None:
+        if not self._is_here():
+            raise RuntimeError(
+                f"this {type(self).__name__} runs in the parent process and not in a forked child; "
+                'use multiprocessing\'s "spawn" start method, or create one in the child'
+            )
 
     def __enter__(self) -> Self:
         """Start."""
@@ -73,8 +154,9 @@ class _Runner(ABC):
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        """Stop."""
-        self.stop()
+        """Stop; in a forked child there is nothing to stop."""
+        if self._is_here():
+            self.stop()
 
 
 class ViewLeader(_Runner):
@@ -95,6 +177,8 @@ class ViewLeader(_Runner):
         127.0.0.1:40123
     """
 
+    _logger_name = "dht.viewleader"
+
     def __init__(
         self,
         port: int = 0,
@@ -107,6 +191,26 @@ class ViewLeader(_Runner):
     ) -> None:
         super().__init__()
         self._options = (port, bind, advertise, lease, give_up_after, message_bytes_max)
+
+    def statistics(self) -> "LeaderStatistics":
+        """Return the members and what becomes of the slots, as the view leader sees them now.
+
+        Raises:
+            ConnectionError: It does not answer.
+            RuntimeError: It is not running.
+
+        Example:
+            >>> leader.statistics().slots_settled
+            10000
+        """
+        from dht.statistics import of_leader
+
+        client = _dht.Client(viewleader=self.address)
+        try:
+            view = client.call_viewleader('{"cmd": "query_servers"}')
+            return of_leader(_answer(view), _answer(client.call_viewleader(_STATISTICS)))
+        finally:
+            client.close()
 
     def _launch(self) -> _dht.Node:
         port, bind, advertise, lease, give_up_after, message_bytes_max = self._options
@@ -133,7 +237,14 @@ class Server(_Runner):
         message_bytes_max: The longest message that is accepted or sent, in bytes.
         join_timeout: How long `start` waits for the view leader to take the server into the view,
             in seconds. It goes on trying after that.
+
+    Example:
+        >>> with ViewLeader() as leader, Server(leader.address) as server:
+        ...     print(server.statistics().keys)
+        0
     """
+
+    _logger_name = "dht.server"
 
     def __init__(
         self,
@@ -153,20 +264,42 @@ class Server(_Runner):
     def start(self) -> Self:
         """Start listening, and wait until the server is in the view, or `join_timeout` has passed.
 
+        Starting again does nothing.
+
         Returns:
             The object itself.
 
         Raises:
             OSError: The port cannot be bound.
+            RuntimeError: It runs in the parent process, and this is a forked child.
         """
-        if self._node is None:
-            super().start()
+        node = self._begin()
+        if node is not None:
             try:
-                self._wait_joined()
+                self._wait_joined(node)
             except BaseException:  # such as Ctrl-C: `with` has not begun, so nobody would stop it
                 self.stop()
                 raise
         return self
+
+    def statistics(self) -> "ServerStatistics":
+        """Return how much the server holds, and what it knows of the ring, now.
+
+        Raises:
+            ConnectionError: It does not answer.
+            RuntimeError: It is not running.
+
+        Example:
+            >>> server.statistics().keys
+            0
+        """
+        from dht.statistics import of_server
+
+        client = _dht.Client(server=self.address)
+        try:
+            return of_server(_answer(client.call_server(_STATISTICS)))
+        finally:
+            client.close()
 
     def leave(self, timeout: float = 60.0) -> None:
         """Leave the ring for good: others get this server's data first, then it stops.
@@ -180,8 +313,9 @@ class Server(_Runner):
         Raises:
             TimeoutError: The server still holds data that others need, such as while no view
                 leader answers. It goes on trying; `stop` ends it at once.
-            RuntimeError: The server is not running.
+            RuntimeError: The server is not running, or runs in the parent of this forked child.
         """
+        self._check_home()
         if not self._started().leave(milliseconds(timeout)):
             raise TimeoutError(
                 f"others do not have all of this server's data after {timeout:g} s; "
@@ -189,13 +323,12 @@ class Server(_Runner):
             )
         self.stop()
 
-    def _wait_joined(self) -> None:
+    def _wait_joined(self, node: _dht.Node) -> None:
         deadline = time.monotonic() + self._join_timeout
-        client = _dht.Client(server=self.address)
+        client = _dht.Client(server=node.address)
         try:
-            while time.monotonic() < deadline:
-                stats = json.loads(client.call_server('{"cmd": "dht_stats", "dht": 1}'))
-                if stats.get("epoch"):
+            while self._node is node and time.monotonic() < deadline:
+                if json.loads(client.call_server(_STATISTICS)).get("epoch"):
                     break
                 time.sleep(_JOIN_POLL_SECONDS)
         finally:
@@ -219,8 +352,17 @@ def milliseconds(seconds: float) -> int:
     return max(1, round(seconds * 1000))
 
 
+def _answer(text: str) -> dict[str, Any]:
+    reply: dict[str, Any] = json.loads(text)
+    if "error" in reply:
+        raise ConnectionError(reply["error"])
+    return reply
+
+
 # Weak, so that a node that nobody holds any more can go.
 _running: weakref.WeakValueDictionary[int, _Runner] = weakref.WeakValueDictionary()
+
+_importer_pid = os.getpid()
 
 
 @atexit.register
@@ -228,3 +370,6 @@ def _stop_all() -> None:
     for runner in list(_running.values()):
         if runner._pid == os.getpid():  # a forked child has no thread to wait for
             runner.stop()
+    if os.getpid() == _importer_pid:
+        # Whoever waited for a node on a daemon thread needs the interpreter once more.
+        _dht.end_waits(EXIT_WAIT_MS)

@@ -20,7 +20,7 @@ mod peer;
 pub use client::{BlockingClient, ClientError, ClientOptions, StopCheck};
 pub use hosts::{SERVER_PORTS, VIEWLEADER_PORTS};
 pub use limits::Limits;
-pub use node::{LeaderOptions, Node, NodeOptions, ServerOptions};
+pub use node::{LeaderOptions, Listener, Node, NodeOptions, ServerOptions};
 
 use crate::core::wire::text::Text;
 

@@ -15,7 +15,7 @@ use super::driver::{Driver, Ending};
 use super::hosts::{Hosts, VIEWLEADER_PORTS};
 use super::limits::Limits;
 use super::listener;
-use super::notes::{self, NoteSource};
+use super::notes::{self, Hub, NoteSource};
 use crate::core::leader::{Leader, LeaderConfig};
 use crate::core::machine::{Machine, Note};
 use crate::core::server::{Server, ServerConfig};
@@ -73,7 +73,9 @@ pub struct ServerOptions {
 pub struct Node {
     port: u16,
     address: String,
+    /// The reader of [`Node::notes`].
     notes: NoteSource,
+    hub: Hub,
     ending: Arc<Ending>,
     /// Taken by the first who stops the node; whoever comes later waits for the lock.
     thread: Mutex<Option<JoinHandle<()>>>,
@@ -110,7 +112,8 @@ impl Node {
         };
         let address = listener::reachable(listener.local_addr()?);
         let port = address.port();
-        let (sink, notes) = notes::channel(limits.notes_max, quiet);
+        let (sink, hub) = notes::channel(limits.notes_max, quiet);
+        let notes = hub.enter();
         let ending = Arc::new(Ending::default());
         let start = {
             let ending = ending.clone();
@@ -123,7 +126,7 @@ impl Node {
         };
         let thread = std::thread::Builder::new().name(format!("dht-{port}")).spawn(start)?;
         let thread = Mutex::new(Some(thread));
-        Ok(Node { port, address: address.to_string(), notes, ending, thread })
+        Ok(Node { port, address: address.to_string(), notes, hub, ending, thread })
     }
 
     /// The port that the node listens on.
@@ -140,6 +143,11 @@ impl Node {
     /// came, `None` once the node has ended and all are taken.
     pub fn notes(&self, timeout: Duration) -> Option<Vec<Note>> {
         self.notes.take(timeout)
+    }
+
+    /// A listener of its own: it takes every note from now on, whatever others take.
+    pub fn listen(&self) -> Listener {
+        Listener { notes: self.hub.enter(), ending: self.ending.clone() }
     }
 
     /// Ends the node and waits until it has ended; harmless at any later time.
@@ -161,6 +169,36 @@ impl Node {
     /// Waits until the node has ended by itself, at most `timeout`; whether it has.
     pub fn wait(&self, timeout: Duration) -> bool {
         self.ending.wait(timeout)
+    }
+
+    /// Whether the node ended by itself, of a broken invariant in its machine.
+    pub fn failed(&self) -> bool {
+        self.ending.failed.load(Ordering::SeqCst)
+    }
+}
+
+/// Takes the notes of a node; it does not keep the node running.
+#[derive(Debug)]
+pub struct Listener {
+    notes: NoteSource,
+    ending: Arc<Ending>,
+}
+
+impl Listener {
+    /// Waits up to `timeout` for notes and takes those there are, oldest first; none where none
+    /// came, `None` once the node has ended, or the listener was closed, and all are taken.
+    pub fn take(&self, timeout: Duration) -> Option<Vec<Note>> {
+        self.notes.take(timeout)
+    }
+
+    /// How many notes were dropped because too many waited to be taken.
+    pub fn missed(&self) -> u64 {
+        self.notes.missed()
+    }
+
+    /// Takes no further notes in; whoever waits in [`Listener::take`] goes on at once.
+    pub fn close(&self) {
+        self.notes.close();
     }
 
     /// Whether the node ended by itself, of a broken invariant in its machine.

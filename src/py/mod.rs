@@ -3,11 +3,14 @@
 
 mod client;
 mod errors;
+mod exit;
 mod fork;
 mod hash;
 mod history;
+mod listener;
 mod node;
 mod notes;
+mod ring;
 
 /// The Rust half of the package `dht`.
 #[pyo3::pymodule]
@@ -22,11 +25,17 @@ mod _dht {
         WrongEpoch,
     };
     #[pymodule_export]
-    use super::hash::{hash_key, ring_replicas};
+    use super::exit::end_waits;
+    #[pymodule_export]
+    use super::hash::hash_key;
     #[pymodule_export]
     use super::history::judge_history;
     #[pymodule_export]
+    use super::listener::Listener;
+    #[pymodule_export]
     use super::node::Node;
+    #[pymodule_export]
+    use super::ring::Ring;
 
     #[pymodule_init]
     fn init(module: &Bound<'_, PyModule>) -> PyResult<()> {

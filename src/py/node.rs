@@ -6,7 +6,9 @@ use pyo3::exceptions::PyRuntimeError;
 use pyo3::prelude::*;
 
 use super::errors::from_listen;
+use super::exit;
 use super::fork::Home;
+use super::listener::Listener;
 use super::notes::describe;
 use crate::core::leader::LeaderConfig;
 use crate::core::machine::Millis;
@@ -14,7 +16,7 @@ use crate::core::server::ServerConfig;
 use crate::net::{self, LeaderOptions, Limits, NodeOptions, ServerOptions};
 
 /// How long a wait lets signals wait.
-const SLICE: Duration = Duration::from_millis(50);
+pub(super) const SLICE: Duration = Duration::from_millis(50);
 
 /// A view leader or a server that runs on a thread of its own, which never touches Python.
 #[pyclass(frozen, module = "dht._dht")]
@@ -95,10 +97,11 @@ impl Node {
         let timeout = Duration::from_millis(timeout_ms);
         loop {
             let rest = timeout.saturating_sub(started.elapsed());
-            let notes = py.detach(|| {
+            let taken = exit::detach(py, || {
                 let notes = self.node().notes(rest.min(SLICE));
                 notes.map(|notes| notes.iter().map(describe).collect::<Vec<_>>())
             });
+            let Some(notes) = taken else { return Ok(None) };
             py.check_signals()?;
             match notes {
                 Some(notes) if notes.is_empty() && rest > SLICE => {}
@@ -107,6 +110,13 @@ impl Node {
                 None => return Ok(None),
             }
         }
+    }
+
+    /// A reader of its own, which takes every note from now on.
+    #[pyo3(signature = ())]
+    fn listen(&self) -> PyResult<Listener> {
+        self.home.check("Node")?;
+        Ok(Listener::new(self.node().listen()))
     }
 
     /// Asks a server to leave the ring, and waits until it has; false where time runs out first.
@@ -118,7 +128,9 @@ impl Node {
         let timeout = Duration::from_millis(timeout_ms);
         loop {
             let rest = timeout.saturating_sub(started.elapsed());
-            if py.detach(|| self.node().wait(rest.min(SLICE))) {
+            let ended = exit::detach(py, || self.node().wait(rest.min(SLICE)));
+            let Some(ended) = ended else { return Ok(false) };
+            if ended {
                 return if self.node().failed() { Err(failed()) } else { Ok(true) };
             }
             py.check_signals()?;
@@ -164,7 +176,7 @@ impl Drop for Node {
     }
 }
 
-fn failed() -> PyErr {
+pub(super) fn failed() -> PyErr {
     PyRuntimeError::new_err("the node has failed; its panic message is on standard error")
 }
 

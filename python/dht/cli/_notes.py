@@ -33,6 +33,7 @@ _ERR = {
 _ERR_UNLESS_QUIET = {
     "joined": "Server {addr} joined at position {position}, epoch {epoch}",
     "failed": "Server {addr} left: {why}, epoch {epoch}",
+    "left": "Left the ring; others have its data",
     "bad_frame": "Refused a message from {peer_ip}: {why}",
 }
 

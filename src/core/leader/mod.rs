@@ -15,6 +15,7 @@ mod plan;
 mod probe;
 mod push;
 mod recovery;
+mod stats;
 mod view;
 
 use std::collections::BTreeMap;
@@ -212,6 +213,10 @@ impl Leader {
             Command::Hello => {
                 let hello = r#"{"version":1,"role":"viewleader"}"#;
                 Ok(Reply::status("ok").raw("dht", hello).finish())
+            }
+            Command::Stats => {
+                self.sweep(now, out);
+                Ok(self.stats())
             }
             _ => Err("this is a view leader; the command is one for servers".to_string()),
         }
