@@ -158,18 +158,6 @@ class Left:
 
 
 @dataclass(frozen=True, slots=True)
-class Printing:
-    """A client asked a server to print words.
-
-    Attributes:
-        words: The words; the original's clients send strings, others anything.
-    """
-
-    kind: ClassVar[Literal["printing"]] = "printing"
-    words: tuple[Any, ...]
-
-
-@dataclass(frozen=True, slots=True)
 class BadFrame:
     """A message was refused.
 
@@ -196,7 +184,6 @@ Event: TypeAlias = (
     | Unreachable
     | Renamed
     | Left
-    | Printing
     | BadFrame
 )
 """Any of the above."""
@@ -214,7 +201,6 @@ _MADE: dict[str, Callable[[dict[str, Any]], Event]] = {
     "unreachable": lambda note: Unreachable(note["addr"]),
     "renamed": lambda note: Renamed(note["requestor"]),
     "left": lambda note: Left(),
-    "printing": lambda note: Printing(tuple(note["words"])),
     "bad_frame": lambda note: BadFrame(note["peer_ip"], note["why"]),
 }
 
@@ -236,8 +222,8 @@ class Events:
     It begins with the call of `events()`. Any number of them may be open on one node, and each
     gets every event. Threads that share one share its events: each event goes to one of them.
 
-    Events that nobody takes are kept up to 20,000 (10,000 of those of the kinds that anybody can
-    cause, `printing` and `bad_frame`); after that new ones are dropped, and counted in `missed`.
+    Events that nobody takes are kept up to 20,000, and `bad_frame`, which anybody can cause, up to
+    10,000; after that new ones are dropped, and counted in `missed`.
 
     As long as it is held, so is the node. `close`, or leaving `with`, ends it.
     """
