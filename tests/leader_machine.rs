@@ -293,3 +293,23 @@ fn a_range_goes_on_without_a_server_only_where_it_cannot_have_gone_on_alone() {
     assert!(!goes_on_without_the_other(r#", "silent_ms": 29000"#));
     assert!(!goes_on_without_the_other(""));
 }
+
+#[test]
+fn its_figures_count_members_slots_and_locks() {
+    let mut stage = Stage::new(LeaderConfig::default());
+    let figures = |stage: &mut Stage| stage.ask_here(r#"{"cmd": "dht_stats", "dht": 1}"#);
+    let none = r#""members": 0, "slots_settled": 0, "slots_moving": 0, "slots_waiting": 0"#;
+    assert!(figures(&mut stage).contains(none));
+    stage.ask_here(&heartbeat(38000, "0.25"));
+    for requestor in ["1", "2", "3"] {
+        let ask = format!(r#"{{"cmd": "lock_get", "lockid": "L", "requestor": {requestor}}}"#);
+        stage.ask_here(&ask);
+    }
+    let said = figures(&mut stage);
+    assert!(said.contains(r#""members": 1"#), "{said}");
+    assert!(said.contains(r#""locks": 1, "lock_queue_longest": 3"#), "{said}");
+    // A lease that has ended counts no more, though nobody has asked for the view since.
+    stage.now += LeaderConfig::default().lease_ms + 1;
+    assert!(figures(&mut stage).contains(r#""epoch": 2"#));
+    assert!(figures(&mut stage).contains(r#""members": 0"#));
+}

@@ -114,7 +114,7 @@ proptest! {
 
     #[test]
     fn transfers_are_as_few_and_as_long_as_can_be(before in servers(8), after in servers(8)) {
-        let mut ends: BTreeMap<(Option<String>, String), Vec<(Slot, Slot)>> = BTreeMap::new();
+        let mut ends: BTreeMap<_, Vec<(Slot, Slot)>> = BTreeMap::new();
         let plan = transfers(&ring(&before), &ring(&after), &BTreeSet::new());
         prop_assert!(plan.windows(2).all(|pair| pair[0].start <= pair[1].start));
         for each in plan {

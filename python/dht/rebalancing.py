@@ -72,8 +72,8 @@ def rebalancing_a(ring: Ring, added: Iterable[Sequence[str | int]]) -> list[Tran
 
     Example:
         >>> ring = Ring([("a:1", 1000), ("b:1", 3000), ("c:1", 5000)])
-        >>> rebalancing_a(ring, [("d:1", 7000)])
-        [Transfer(start=0, end=3001, source='a:1', target='d:1'), ...]
+        >>> rebalancing_a(ring, [("d:1", 7000)])[0]
+        Transfer(start=0, end=1001, source='a:1', target='d:1')
     """
     after = ring.with_servers(added)
     return [Transfer(*each) for each in ring._native.transfers(after._native, [])]
