@@ -71,7 +71,7 @@ def hash_key(name: str) -> int:
 def end_waits(timeout_ms: int) -> bool:
     """Say that the interpreter is about to end: nobody waits for a node any more.
 
-    A thread that comes back to the interpreter while that ends takes the process down.
+    A thread that comes back to the interpreter while that ends can take the process down.
 
     Args:
         timeout_ms: How long to wait until all have come back, in ms.

@@ -1,7 +1,7 @@
 //! The interpreter's end: nobody may come back to it then.
 //!
 //! A thread that lets go of the interpreter, and wants it again while it ends, is ended by CPython in
-//! the middle of whatever it does, which takes the process down. So a wait says that it waits, and
+//! the middle of whatever it does, which can take the process down. So a wait says that it waits, and
 //! the end of the interpreter tells all waits to end, and waits for them.
 
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
