@@ -36,17 +36,22 @@ impl Cluster {
     /// The same from a host of one's choice to any address.
     pub fn request_from(&mut self, ip: &str, addr: &str, json: &str) -> Result<String, CallError> {
         let ticket = self.ask(ip, addr, json);
-        self.run_until(|cluster| cluster.network.answers.contains_key(&ticket), REQUEST_TIMEOUT_MS);
+        self.run_until(|cluster| cluster.is_answered(ticket), REQUEST_TIMEOUT_MS);
         self.answer(ticket).expect("a request ends by its timeout")
     }
 
     /// Sends a request and does not wait; nothing happens before time passes.
     pub fn ask(&mut self, ip: &str, addr: &str, json: &str) -> Ticket {
+        self.ask_within(ip, addr, json, REQUEST_TIMEOUT_MS)
+    }
+
+    /// The same; the reply is waited for so long.
+    pub fn ask_within(&mut self, ip: &str, addr: &str, json: &str, timeout_ms: Millis) -> Ticket {
         let ticket = Ticket(self.network.fresh());
         self.trace.add(self.now, || format!("outside > {addr} {json}"));
         let (caller, message) = (Caller::Outside(ticket), json.as_bytes().to_vec());
         let flight = Flight::new(caller, ip.to_string(), addr.to_string(), message);
-        self.launch(flight, REQUEST_TIMEOUT_MS);
+        self.launch(flight, timeout_ms);
         ticket
     }
 
@@ -74,6 +79,11 @@ impl Cluster {
     pub fn answer(&mut self, ticket: Ticket) -> Option<Result<String, CallError>> {
         let result = self.network.answers.remove(&ticket)?;
         Some(result.map(|reply| String::from_utf8(reply).expect("a reply is ASCII")))
+    }
+
+    /// Whether the reply to a request, or why there is none, is there to be taken.
+    pub fn is_answered(&self, ticket: Ticket) -> bool {
+        self.network.answers.contains_key(&ticket)
     }
 
     /// Has a client begin an operation, and does not wait.

@@ -117,16 +117,25 @@ impl Cluster {
     pub fn run_until(&mut self, done: impl Fn(&Cluster) -> bool, within_ms: Millis) -> bool {
         let end = self.now + within_ms;
         while !done(self) {
-            if self.broken().is_some() {
+            if !self.step(end) {
                 return false;
             }
-            let Some((at, event)) = self.queue.pop(end) else {
-                self.now = end;
-                return false;
-            };
-            self.now = at;
-            self.happen(event);
         }
+        true
+    }
+
+    /// Lets the next event happen that is due at `end` or before. Where there is none, it is `end`
+    /// now, and false; false too once a rule is broken.
+    pub(super) fn step(&mut self, end: Millis) -> bool {
+        if self.broken().is_some() {
+            return false;
+        }
+        let Some((at, event)) = self.queue.pop(end) else {
+            self.now = end;
+            return false;
+        };
+        self.now = at;
+        self.happen(event);
         true
     }
 

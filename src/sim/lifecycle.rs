@@ -43,15 +43,19 @@ impl Cluster {
 
     /// The same; its operations may take so long.
     pub fn spawn_hasty_client(&mut self, name: &str, id: u64, timeout_ms: Millis) {
+        self.spawn_client_with(name, ClientConfig { id, timeout_ms, ..ClientConfig::default() });
+    }
+
+    /// The same with options of one's choice.
+    pub fn spawn_client_with(&mut self, name: &str, config: ClientConfig) {
         let addr = format!("{}:0", self.host_for(name));
-        let config = ClientConfig { id, timeout_ms, ..ClientConfig::default() };
         let program = Program::Client(Box::new(Client::new(config)));
         self.start(name, &addr, program);
     }
 
     /// Starts any machine, listening at `addr` (`ip:port`), which must be free. A name whose process
     /// has died may be used again, at the old address or another.
-    pub fn spawn(&mut self, name: &str, addr: &str, machine: Box<dyn Machine>) {
+    pub fn spawn(&mut self, name: &str, addr: &str, machine: Box<dyn Machine + Send>) {
         self.listen(name, addr, Program::Machine(machine));
     }
 
@@ -185,7 +189,10 @@ impl Cluster {
     fn host_for(&self, name: &str) -> String {
         match self.names.get(name) {
             Some(node) => self.nodes[*node].ip().to_string(),
-            None => format!("10.0.0.{}", self.nodes.len() + 2),
+            None => match self.nodes.len() + 2 {
+                number @ ..256 => format!("10.0.0.{number}"),
+                number => format!("10.1.{}.{}", number / 256, number % 256),
+            },
         }
     }
 }

@@ -19,6 +19,7 @@ mod lifecycle;
 pub mod linearize;
 mod network;
 mod node;
+mod outside;
 #[cfg(feature = "planted")]
 pub mod planted;
 mod queue;
@@ -31,4 +32,5 @@ pub use ask::Ticket;
 pub use cluster::Cluster;
 pub use faults::Faults;
 pub use invariants::{Broken, Expected};
+pub use outside::Ran;
 pub use rng::Rng;

@@ -25,7 +25,7 @@ pub(super) enum Program {
     /// A server.
     Server(Box<Server>),
     /// Any other machine: a test's own.
-    Machine(Box<dyn Machine>),
+    Machine(Box<dyn Machine + Send>),
     /// A client, which is given operations and has outcomes.
     Client(Box<Client>),
 }

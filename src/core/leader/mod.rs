@@ -37,6 +37,10 @@ use super::wire::request::{Command, Request};
 pub struct LeaderConfig {
     /// How long a server is believed alive after its last heartbeat.
     pub lease_ms: Millis,
+    /// How long a leader listens after its start before it takes the ring for a new one. Servers of
+    /// a ring before have noticed the end of the leader before it, and send heartbeats more often
+    /// than this. 0 is for a ring that is certainly new.
+    pub listen_ms: Millis,
     /// How long to wait before something that failed is tried again.
     pub retry_ms: Millis,
     /// After how long a range whose holders merely stay silent starts again empty; `None`: never.
@@ -48,7 +52,13 @@ pub struct LeaderConfig {
 
 impl Default for LeaderConfig {
     fn default() -> Self {
-        LeaderConfig { lease_ms: 30_000, retry_ms: 500, give_up_after_ms: None, advertise: None }
+        LeaderConfig {
+            lease_ms: 30_000,
+            listen_ms: 400,
+            retry_ms: 500,
+            give_up_after_ms: None,
+            advertise: None,
+        }
     }
 }
 
@@ -126,11 +136,6 @@ enum Purpose {
 /// The least distance of a restarted leader's revisions from those that it heard of. The leader
 /// before it may have given out higher ones that nobody who was heard knows.
 const REVISION_LEAP: Revision = 1 << 32;
-
-/// How long a leader listens after its start before it takes the ring for a new one. Servers of a
-/// ring before have noticed the end of the leader before it, and send heartbeats more often than
-/// this.
-const LISTEN_MS: Millis = 400;
 
 impl Leader {
     /// A leader that knows no server yet.
@@ -385,7 +390,7 @@ impl Machine for Leader {
         self.forgive_own_sleep(now);
         match input {
             Input::Start if planted(Planted::ListensToNobody) => {}
-            Input::Start => self.listens_until = Some(now + LISTEN_MS),
+            Input::Start => self.listens_until = Some(now + self.config.listen_ms),
             Input::Frame { to, origin, message } => self.frame(now, to, &origin, &message, out),
             Input::Returned { call, result } => match self.calls.remove(&call) {
                 Some(Purpose::Push(id)) => self.pushed(now, &id, result, out),

@@ -136,7 +136,7 @@ impl<'a> LeaderStep<'a> {
 }
 
 /// A statement about every step, with what it has to remember.
-trait Rule: fmt::Debug {
+trait Rule: fmt::Debug + Send {
     /// Its name.
     fn name(&self) -> &'static str;
 
