@@ -30,6 +30,7 @@ from dht.node import Server, ViewLeader
 
 if TYPE_CHECKING:
     from dht import events as events
+    from dht.cluster import Cluster
     from dht.events import Event
     from dht.rebalancing import Transfer, rebalancing_a, rebalancing_f
     from dht.ring import Move, Ring
@@ -38,6 +39,7 @@ if TYPE_CHECKING:
 __all__ = [
     "Busy",
     "Client",
+    "Cluster",
     "DhtError",
     "Event",
     "LeaderStatistics",
@@ -63,6 +65,7 @@ __all__ = [
 
 # What is loaded when it is first used, so that `import dht` stays quick, and its module.
 _LATER = {
+    "Cluster": "dht.cluster",
     "Event": "dht.events",
     "LeaderStatistics": "dht.statistics",
     "Move": "dht.ring",

@@ -8,6 +8,7 @@ from collections.abc import Iterable, Sequence
 from typing import Final, final
 
 __all__ = [
+    "BrokenRule",
     "Busy",
     "Client",
     "DhtError",
@@ -19,6 +20,7 @@ __all__ = [
     "NotDone",
     "OutcomeUnknown",
     "Ring",
+    "SimCluster",
     "WrongEpoch",
     "__version__",
     "build_profile",
@@ -53,6 +55,9 @@ class MessageTooLarge(DhtError):
 
 class OutcomeUnknown(DhtError):
     """It may have happened: no answer came in time. Read the name before writing it again."""
+
+class BrokenRule(AssertionError):
+    """A simulated ring did what no ring may do: a bug of `dht`. The text has the trace's end."""
 
 def hash_key(name: str) -> int:
     """Return the ring position of a name.
@@ -204,6 +209,7 @@ class Node:
         port: int = 0,
         advertise: str | None = None,
         lease_ms: int = 30000,
+        listen_ms: int = 400,
         give_up_after_ms: int | None = None,
         message_bytes_max: int = ...,
         quiet: bool = False,
@@ -215,6 +221,8 @@ class Node:
             port: The port; 0 takes any free one.
             advertise: The host by which others reach servers on the leader's own host.
             lease_ms: How long a server is believed alive after its last heartbeat, in ms.
+            listen_ms: How long it listens after its start before it takes its ring for a new one,
+                in ms; 0 for one that is certainly new.
             give_up_after_ms: After how many ms a range whose holders stay silent starts again
                 empty; `None` for never.
             message_bytes_max: The longest message that is accepted or sent, in bytes; 16 MiB by
@@ -297,6 +305,15 @@ class Node:
         Returns:
             Whether it has ended. Where not, it goes on leaving.
         """
+
+    def pause(self) -> None:
+        """Have the node stand still, as `kill -STOP` would, and wait until it does.
+
+        It neither reads, writes nor notices that time passes; its connections stay open.
+        """
+
+    def resume(self) -> None:
+        """Let a node go on that stands still. At any other time it does nothing."""
 
     def stop(self) -> None:
         """Stop the node and wait for its thread. Stopping again does nothing."""
@@ -424,3 +441,136 @@ class Client:
 
     def close(self) -> None:
         """Close the connections. Closing again does nothing."""
+
+@final
+class SimCluster:
+    """A ring of simulated nodes in virtual time.
+
+    Threads use it in turns: each call runs to its end, with the GIL released. Times are
+    milliseconds of virtual time. Nodes are known by names; the view leader's is `viewleader`. Every
+    method raises BrokenRule once the ring has broken a rule, RuntimeError once the simulator has
+    failed, in a forked child, and in a signal handler that interrupted a call.
+    """
+
+    def __new__(
+        cls,
+        seed: int,
+        *,
+        lease_ms: int = 30000,
+        heartbeat_ms: int = 10000,
+        trace_lines: int = 2000,
+    ) -> SimCluster:
+        """Create a cluster without nodes.
+
+        Args:
+            seed: Decides all that chance decides, from 0 to 2**64 - 1.
+            lease_ms: How long the view leader believes a server alive after a heartbeat.
+            heartbeat_ms: How often servers renew their leases.
+            trace_lines: How many lines of trace are kept; 0 keeps none, and is faster.
+
+        Raises:
+            ValueError: A span is 0.
+        """
+
+    def start_leader(self, listen_ms: int = 400) -> str:
+        """Start the view leader, and return its address.
+
+        Args:
+            listen_ms: How long it listens before it takes its ring for a new one.
+        """
+
+    def start_server(self, name: str, number: int) -> str:
+        """Start a server on a host of its own, or on that on which it ran before.
+
+        Args:
+            name: The node's name.
+            number: With the seed, what decides its place on the ring; another one for each life.
+
+        Returns:
+            Its address.
+        """
+
+    def start_client(self, name: str, number: int, timeout_ms: int) -> None:
+        """Start a client on a host of its own.
+
+        Args:
+            name: The node's name, which no other has had.
+            number: Tells it from all other clients.
+            timeout_ms: How long its operations may take.
+        """
+
+    def kill(self, name: str) -> None:
+        """Kill a node's process without a word."""
+
+    def pause(self, name: str) -> None:
+        """Have a node's process stand still: its connections stay open, what comes waits."""
+
+    def resume(self, name: str) -> None:
+        """Let a process go on; it finds all that has come meanwhile."""
+
+    def leave(self, name: str, timeout_ms: int) -> bool:
+        """Have a server leave the ring, and let time pass until it has ended.
+
+        Returns:
+            Whether it has. Where not, it goes on leaving.
+        """
+
+    def cut(self, from_name: str, to_name: str) -> None:
+        """Let nothing pass from the host of one node to that of another any more."""
+
+    def heal(self) -> None:
+        """Let everything pass again."""
+
+    def advance(self, span_ms: int) -> None:
+        """Let time pass. Ctrl-C ends it."""
+
+    @property
+    def now_ms(self) -> int:
+        """The time since the start, as the last call left it."""
+
+    def ask(self, name: str, address: str, request: str, timeout_ms: int) -> str:
+        """Send a request from a client's host, and let time pass until the reply is there.
+
+        Args:
+            name: The client.
+            address: Whom it asks.
+            request: A JSON object.
+            timeout_ms: How long the reply is waited for.
+
+        Returns:
+            The reply, a JSON object; `{"error": "can't connect to ADDRESS"}` where none came.
+
+        Raises:
+            MessageTooLarge: The request is longer than 16 MiB.
+        """
+
+    def setr_many(self, name: str, pairs: list[tuple[str, str]]) -> list[list[str] | DhtError]:
+        """Have a client store values, all at once, and let time pass until each has ended.
+
+        Args:
+            name: The client.
+            pairs: Names, as JSON strings, and values, as JSON.
+
+        Returns:
+            For each the addresses of the servers that hold it, primary first, or what went wrong.
+        """
+
+    def getr_many(self, name: str, keys: list[str]) -> list[str | DhtError | None]:
+        """Have a client read names, all at once, and let time pass until each has ended.
+
+        Args:
+            name: The client.
+            keys: Names, as JSON strings.
+
+        Returns:
+            For each the value as JSON, `None` where there is none, or what went wrong.
+        """
+
+    def holders(self, key: str) -> list[str]:
+        """Return the addresses of the servers that have a copy of a name now. No time passes."""
+
+    def view(self) -> str | None:
+        """Return the view as `query_servers` has it, in no time; `None` without a view leader."""
+
+    def trace(self) -> str:
+        """Return the last lines of what happened, one event each."""

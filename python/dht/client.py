@@ -2,10 +2,11 @@
 
 import json
 from types import TracebackType
-from typing import Any, Self
+from typing import Any, Self, cast
 
 from dht import _dht
 from dht._limits import MESSAGE_BYTES_MAX
+from dht._transport import Transport
 
 
 class Client:
@@ -42,6 +43,13 @@ class Client:
             timeout_ms=max(1, round(timeout * 1000)),
             message_bytes_max=message_bytes_max,
         )
+
+    @classmethod
+    def over(cls, transport: Transport) -> Self:
+        """Return a client whose calls `transport` carries."""
+        client = cls.__new__(cls)
+        client._native = cast(_dht.Client, transport)
+        return client
 
     def __enter__(self) -> Self:
         """Return the client itself."""

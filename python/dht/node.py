@@ -167,6 +167,8 @@ class ViewLeader(_Runner):
         bind: The local address to listen on; empty for all interfaces.
         advertise: The host by which others reach servers on this host.
         lease: How long a server is believed alive after its last heartbeat, in seconds.
+        listen: How long it listens after its start for servers of a ring before, in seconds; 0 for
+            a ring that is certainly new, which is then ready at once.
         give_up_after: After how many seconds a range whose holders stay silent starts again
             empty; `None` for never.
         message_bytes_max: The longest message that is accepted or sent, in bytes.
@@ -186,11 +188,12 @@ class ViewLeader(_Runner):
         bind: str = "",
         advertise: str | None = None,
         lease: float = 30.0,
+        listen: float = 0.4,
         give_up_after: float | None = None,
         message_bytes_max: int = MESSAGE_BYTES_MAX,
     ) -> None:
         super().__init__()
-        self._options = (port, bind, advertise, lease, give_up_after, message_bytes_max)
+        self._options = (port, bind, advertise, lease, listen, give_up_after, message_bytes_max)
 
     def statistics(self) -> "LeaderStatistics":
         """Return the members and what becomes of the slots, as the view leader sees them now.
@@ -213,12 +216,13 @@ class ViewLeader(_Runner):
             client.close()
 
     def _launch(self) -> _dht.Node:
-        port, bind, advertise, lease, give_up_after, message_bytes_max = self._options
+        port, bind, advertise, lease, listen, give_up_after, message_bytes_max = self._options
         return _dht.Node.viewleader(
             bind=bind,
             port=port,
             advertise=advertise,
             lease_ms=milliseconds(lease),
+            listen_ms=max(0, round(listen * 1000)),
             give_up_after_ms=None if give_up_after is None else milliseconds(give_up_after),
             message_bytes_max=message_bytes_max,
             quiet=True,

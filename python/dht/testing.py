@@ -22,7 +22,7 @@ Example:
 import json
 import threading
 import time
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any, Final, Literal, Protocol
 
@@ -97,11 +97,15 @@ class ReplicatedClient(Protocol):
 class History:
     """Records operations of any number of threads, each with its call, its return and its end.
 
-    Times are microseconds of a monotonic clock since the history began.
+    Times are microseconds since the history began.
+
+    Args:
+        clock: What gives the time, in seconds, and never goes back.
     """
 
-    def __init__(self) -> None:
-        self._began_ns = time.monotonic_ns()
+    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
+        self._clock = clock
+        self._began = clock()
         self._lines: list[str] = []
         self._lock = threading.Lock()
         self._processes = 0
@@ -141,7 +145,7 @@ class History:
         event: dict[str, Any] = {"at": 0, "process": process, "type": kind}
         event |= {"f": function, "key": key, "value": value}
         with self._lock:
-            event["at"] = (time.monotonic_ns() - self._began_ns) // 1000
+            event["at"] = round((self._clock() - self._began) * 1_000_000)
             self._lines.append(json.dumps(event, separators=(",", ":")))
 
 

@@ -12,6 +12,7 @@ use tokio::time::{Instant, sleep_until};
 
 use super::connection::{Connections, Conversation};
 use super::dial::{self, Dialer};
+use super::hold::Hold;
 use super::hosts::Hosts;
 use super::limits::Limits;
 use super::notes::NoteSink;
@@ -25,6 +26,8 @@ pub(super) struct Ending {
     pub(super) stop: Notify,
     /// Notified once: the node shall leave the ring, and then end.
     pub(super) leave: Notify,
+    /// Whether the node stands still.
+    pub(super) hold: Hold,
     /// Whether the machine panicked. What it holds is not to be trusted then, so the node ends.
     pub(super) failed: AtomicBool,
     ended: Mutex<bool>,
@@ -34,6 +37,7 @@ pub(super) struct Ending {
 impl Ending {
     /// The node's thread is about to end.
     pub(super) fn end(&self) {
+        self.hold.end();
         *self.ended.lock().unwrap_or_else(PoisonError::into_inner) = true;
         self.ended_now.notify_all();
     }
@@ -188,6 +192,7 @@ impl Driver {
             tokio::select! {
                 biased;
                 () = self.ending.stop.notified() => return,
+                () = self.ending.hold.asked.notified() => self.ending.hold.stand(),
                 () = self.ending.leave.notified() => self.give(Input::Leave),
                 () = self.rearm.notified() => {}
                 () = wait => self.give(Input::Tick),

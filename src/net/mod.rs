@@ -10,6 +10,7 @@ mod dial;
 mod driver;
 mod exchange;
 mod frames;
+mod hold;
 mod hosts;
 mod limits;
 mod listener;

@@ -151,13 +151,31 @@ impl Node {
     }
 
     /// Ends the node and waits until it has ended; harmless at any later time.
+    ///
+    /// It ends between two steps of its machine and says nothing to anybody: replies that wait are
+    /// not sent, and the system closes its sockets. To others that is what `kill -9` looks like; a
+    /// node that stands still takes no further step before it ends.
     pub fn stop(&self) {
         self.ending.stop.notify_one();
+        self.ending.hold.go_on();
         let mut thread = self.thread.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(thread) = thread.take() {
             // A panic has been reported on its own thread, and by `failed`.
             let _ = thread.join();
         }
+    }
+
+    /// Has the node stand still as `kill -STOP` would: it neither reads, writes nor notices that time
+    /// passes, while the system keeps its connections open and takes further ones. Returns once it
+    /// does, or has ended; false where it took longer than `timeout`: it will stand still later.
+    pub fn pause(&self, timeout: Duration) -> bool {
+        self.ending.hold.ask(timeout)
+    }
+
+    /// Lets a node go on that stands still; it finds all that has come meanwhile. Harmless at any
+    /// other time.
+    pub fn resume(&self) {
+        self.ending.hold.go_on();
     }
 
     /// Asks a server to leave the ring: it ends by itself once its data are with others, and says

@@ -112,16 +112,16 @@ impl Client {
     }
 }
 
-fn parse(text: &str) -> PyResult<Json> {
+pub(super) fn parse(text: &str) -> PyResult<Json> {
     Json::parse(text.as_bytes())
         .map_err(|error| PyValueError::new_err(format!("not a JSON text: {error}")))
 }
 
-fn parse_key(text: &str) -> PyResult<Text> {
+pub(super) fn parse_key(text: &str) -> PyResult<Text> {
     parse(text)?.to_text().ok_or_else(|| PyValueError::new_err("the key is not a JSON string"))
 }
 
 /// A reply with what is not ASCII escaped.
-fn to_ascii(reply: &[u8]) -> PyResult<String> {
+pub(super) fn to_ascii(reply: &[u8]) -> PyResult<String> {
     Ok(parse(&String::from_utf8_lossy(reply))?.as_str().to_owned())
 }

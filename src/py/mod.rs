@@ -11,6 +11,8 @@ mod listener;
 mod node;
 mod notes;
 mod ring;
+mod seat;
+mod sim;
 
 /// The Rust half of the package `dht`.
 #[pyo3::pymodule]
@@ -36,6 +38,10 @@ mod _dht {
     use super::node::Node;
     #[pymodule_export]
     use super::ring::Ring;
+    #[pymodule_export]
+    use super::seat::BrokenRule;
+    #[pymodule_export]
+    use super::sim::SimCluster;
 
     #[pymodule_init]
     fn init(module: &Bound<'_, PyModule>) -> PyResult<()> {

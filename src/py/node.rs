@@ -32,7 +32,7 @@ impl Node {
     /// Starts a view leader.
     #[staticmethod]
     #[pyo3(signature = (*, bind = "", port = 0, advertise = None, lease_ms = 30_000,
-        give_up_after_ms = None, message_bytes_max = 16_777_216, quiet = false))]
+        listen_ms = 400, give_up_after_ms = None, message_bytes_max = 16_777_216, quiet = false))]
     #[expect(clippy::too_many_arguments, reason = "keyword arguments in Python")]
     fn viewleader(
         py: Python<'_>,
@@ -40,13 +40,19 @@ impl Node {
         port: u16,
         advertise: Option<String>,
         lease_ms: Millis,
+        listen_ms: Millis,
         give_up_after_ms: Option<Millis>,
         message_bytes_max: usize,
         quiet: bool,
     ) -> PyResult<Self> {
         let node = listen_options(bind, port, quiet, message_bytes_max);
-        let config =
-            LeaderConfig { lease_ms, give_up_after_ms, advertise, ..LeaderConfig::default() };
+        let config = LeaderConfig {
+            lease_ms,
+            listen_ms,
+            give_up_after_ms,
+            advertise,
+            ..LeaderConfig::default()
+        };
         let node = py.detach(|| net::Node::spawn_leader(LeaderOptions { node, config }));
         node.map(Node::new).map_err(|error| from_listen(&error, bind, port))
     }
@@ -138,6 +144,24 @@ impl Node {
                 return Ok(false);
             }
         }
+    }
+
+    /// Has the node stand still, and waits until it does.
+    #[pyo3(signature = ())]
+    fn pause(&self, py: Python<'_>) -> PyResult<()> {
+        self.home.check("Node")?;
+        while !py.detach(|| self.node().pause(SLICE)) {
+            py.check_signals().inspect_err(|_| self.node().resume())?;
+        }
+        Ok(())
+    }
+
+    /// Lets a node go on that stands still.
+    #[pyo3(signature = ())]
+    fn resume(&self) -> PyResult<()> {
+        self.home.check("Node")?;
+        self.node().resume();
+        Ok(())
     }
 
     /// Ends the node and waits for its thread.
