@@ -88,10 +88,19 @@ class ClusterServer(_Member):
 
     def __init__(self, ring: Ring, number: int) -> None:
         super().__init__(ring, f"server {number}")
+        self._joined = False
 
     def _begin(self) -> None:
         self._address = self._ring.start_server(self._name)
         self._state = "running"
+        self._joined = False
+
+    def _has_joined(self, identities: set[str]) -> bool:
+        """Return whether this life of the server, not one before it, is one of these."""
+        if not self._joined:
+            stats = json.loads(self._ring.ask(self._address, '{"cmd": "dht_stats", "dht": 1}'))
+            self._joined = stats.get("id") in identities
+        return self._joined
 
     def restart(self) -> None:
         """Kill the server if it runs, and start it again, empty, at its old address.

@@ -355,10 +355,11 @@ class Cluster:
             return f"the view leader does not answer ({self._leader.state})"
         reply = json.loads(text)
         members = {address for address, _ in reply["result"]}
+        identities = {identity for identity, _, _ in reply["dht"]["servers"]}
         missing = []
         for server in self._servers:
             inside = server.address in members
-            if server.state == "running" and not inside:
+            if server.state == "running" and not (inside and server._has_joined(identities)):
                 missing.append(f"{server.address} is not in the view")
             if server.state in ("killed", "left") and inside:
                 missing.append(f"{server.address} ({server.state}) is still in the view")
@@ -392,8 +393,8 @@ class Cluster:
             name: The name.
 
         Returns:
-            Addresses of running servers, in the ring's order from the name on: the one that comes
-            first, which is the primary once the ring is settled, then those after it.
+            Addresses of running servers in the order in which the ring wants them to have the
+            name: the primary first, once the ring is settled.
 
         Raises:
             NoViewLeader: It does not run, or does not answer.
@@ -410,9 +411,10 @@ class Cluster:
         running = [server.address for server in self._servers if server.state == "running"]
         holders = self._ring.holders(json.dumps(name), running)
         slot = _dht.hash_key(name)
-        ahead = [address for address, position in view.servers if position >= slot]
-        around = [address for address, position in view.servers if position < slot]
-        order = {address: place for place, address in enumerate([*ahead, *around])}
+        # The ring begins with the last server below the slot, and with the very last where none is.
+        servers = sorted(view.servers, key=lambda server: (server[1], server[0]))
+        first = sum(position < slot for _, position in servers) - 1
+        order = {server[0]: place for place, server in enumerate(servers[first:] + servers[:first])}
         return sorted(holders, key=lambda address: (order.get(address, len(order)), address))
 
     def history(self) -> History:

@@ -141,7 +141,8 @@ class History:
         key: str,
         value: str | None,
     ) -> None:
-        """Add an event that happens now."""
+        r"""Add an event that happens now. Lone surrogates of a key are written as `\ud800`."""
+        key = key.encode("utf-8", "backslashreplace").decode("utf-8")
         event: dict[str, Any] = {"at": 0, "process": process, "type": kind}
         event |= {"f": function, "key": key, "value": value}
         with self._lock:
