@@ -104,6 +104,16 @@ impl Cluster {
         }
     }
 
+    /// Whether a server knows anything of a ring: it was told of a range, or that it has none.
+    pub fn has_adopted(&self, name: &str) -> bool {
+        match &self.nodes[self.index(name)].program {
+            Some(Program::Server(server)) => {
+                server.audit().acked() > 0 || server.audit().holds().next().is_some()
+            }
+            _ => false,
+        }
+    }
+
     /// What the view leader under a name would tell clients of the view. Asked for it, it would
     /// remove whose lease has ended, even while it is stopped.
     pub fn view_of(&self, name: &str) -> Option<Vec<u8>> {

@@ -228,10 +228,11 @@ impl Squeeze {
     /// hears before all others, would make it the leader of a new ring.
     fn all_are_members(&self) -> bool {
         let members = self.cluster.members(LEADER);
-        self.living()
-            .iter()
-            .filter(|name| !self.cluster.is_paused(name))
-            .all(|name| self.cluster.identities(name).iter().any(|id| members.contains(id)))
+        self.living().iter().filter(|name| !self.cluster.is_paused(name)).all(|name| {
+            let known = self.cluster.identities(name).iter().any(|id| members.contains(id));
+            // One that joined, and was not told so, does not know that there is a ring.
+            known && self.cluster.has_adopted(name)
+        })
     }
 
     fn lead(&mut self) {
