@@ -179,3 +179,30 @@ fn servers_leave_while_clients_write_and_nobody_sees_an_error() {
     });
     assert_eq!(client.setr(name(0), number(0), &never).unwrap().len(), 2);
 }
+
+#[test]
+fn a_node_that_stands_still_answers_once_it_goes_on() {
+    let leader = leader();
+    let node = server(&leader);
+    let seconds = Duration::from_secs(10);
+    assert!(node.pause(seconds));
+    let options = ClientOptions {
+        server: node.address().to_owned(),
+        timeout_ms: 10_000,
+        ..ClientOptions::default()
+    };
+    let client = BlockingClient::new(options).unwrap();
+    thread::scope(|scope| {
+        let asks = scope.spawn(|| client.call_server(br#"{"cmd": "query_all_keys"}"#, &never));
+        // It stands still: nobody answers for as long as nobody lets it go on.
+        assert!(!node.wait(Duration::from_millis(100)));
+        assert!(!asks.is_finished());
+        node.resume();
+        assert_eq!(asks.join().unwrap().unwrap(), br#"{"result": []}"#);
+    });
+    node.resume();
+    assert!(node.pause(seconds));
+    node.stop();
+    assert!(node.wait(seconds));
+    assert!(node.pause(seconds), "a node that has ended need not stand still");
+}

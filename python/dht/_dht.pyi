@@ -448,8 +448,9 @@ class SimCluster:
 
     Threads use it in turns: each call runs to its end, with the GIL released. Times are
     milliseconds of virtual time. Nodes are known by names; the view leader's is `viewleader`. Every
-    method raises BrokenRule once the ring has broken a rule, RuntimeError once the simulator has
-    failed, in a forked child, and in a signal handler that interrupted a call.
+    method but `holders`, `view` and `trace` raises BrokenRule once the ring has broken a rule; every
+    method raises RuntimeError once the simulator has failed, in a forked child, and in a signal
+    handler that interrupted a call.
     """
 
     def __new__(
@@ -459,6 +460,7 @@ class SimCluster:
         lease_ms: int = 30000,
         heartbeat_ms: int = 10000,
         trace_lines: int = 2000,
+        check_rules: bool = False,
     ) -> SimCluster:
         """Create a cluster without nodes.
 
@@ -467,6 +469,8 @@ class SimCluster:
             lease_ms: How long the view leader believes a server alive after a heartbeat.
             heartbeat_ms: How often servers renew their leases.
             trace_lines: How many lines of trace are kept; 0 keeps none, and is faster.
+            check_rules: Whether every step of every node is judged by the rules of the protocol;
+                what that costs grows with the number of names.
 
         Raises:
             ValueError: A span is 0.

@@ -102,6 +102,9 @@ def _told(cluster: Cluster, options: dict[str, Any]) -> str:
     if cluster.clock == "virtual":
         again = ", ".join(f"{k}={v!r}" for k, v in (options | {"seed": cluster.seed}).items())
         lines.append(f"the same once more: @pytest.mark.dht({again})")
-        trace = cluster.trace().splitlines()[-TRACE_LINES_SHOWN:]
+        try:
+            trace = cluster.trace().splitlines()[-TRACE_LINES_SHOWN:]
+        except RuntimeError as error:  # the simulator has failed
+            trace = [str(error)]
         lines += ["the end of the trace:", *trace]
     return "\n".join(lines)

@@ -80,6 +80,22 @@ impl Seat {
         self.now_ms.load(Ordering::Acquire)
     }
 
+    /// Looks at the cluster, even at one that has broken a rule.
+    pub(super) fn look<T: Send>(
+        &self,
+        py: Python<'_>,
+        look: impl Fn(&Cluster) -> T + Send,
+    ) -> PyResult<T> {
+        self.home.check("cluster")?;
+        let cluster = self.take(py)?;
+        let (cluster, seen) = py.detach(move || {
+            let seen = look(&cluster);
+            (cluster, seen)
+        });
+        self.give_back(Turn::Free(cluster));
+        Ok(seen)
+    }
+
     /// Does one thing with the cluster.
     pub(super) fn act<T: Send>(
         &self,
@@ -139,8 +155,7 @@ impl Seat {
             Err(Failure::Panicked(why)) => Some(why.clone()),
             _ => None,
         };
-        *self.lock() = lost.map_or(Turn::Free(cluster), Turn::Lost);
-        self.freed.notify_all();
+        self.give_back(lost.map_or(Turn::Free(cluster), Turn::Lost));
         result.map_err(|failure| match failure {
             Failure::Raised(error) => error,
             Failure::Panicked(why) => lost_error(&why),
@@ -174,6 +189,11 @@ impl Seat {
             }
             py.check_signals()?;
         }
+    }
+
+    fn give_back(&self, turn: Turn) {
+        *self.lock() = turn;
+        self.freed.notify_all();
     }
 
     fn lock(&self) -> MutexGuard<'_, Turn> {

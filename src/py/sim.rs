@@ -35,12 +35,14 @@ pub(super) struct SimCluster {
 #[pymethods]
 impl SimCluster {
     #[new]
-    #[pyo3(signature = (seed, *, lease_ms = 30_000, heartbeat_ms = 10_000, trace_lines = 2_000))]
+    #[pyo3(signature = (seed, *, lease_ms = 30_000, heartbeat_ms = 10_000, trace_lines = 2_000,
+        check_rules = false))]
     fn new(
         seed: u64,
         lease_ms: Millis,
         heartbeat_ms: Millis,
         trace_lines: usize,
+        check_rules: bool,
     ) -> PyResult<Self> {
         if lease_ms == 0 || heartbeat_ms == 0 {
             return Err(PyValueError::new_err("lease_ms and heartbeat_ms are 1 or more"));
@@ -48,6 +50,9 @@ impl SimCluster {
         let mut cluster = Cluster::new(seed);
         cluster.keep_trace(trace_lines);
         cluster.judge_later(Expected { crowd: usize::MAX, losses: true });
+        if !check_rules {
+            cluster.judge_nothing();
+        }
         Ok(SimCluster { seat: Seat::new(cluster), seed, lease_ms, heartbeat_ms })
     }
 
@@ -207,20 +212,20 @@ impl SimCluster {
     #[pyo3(signature = (key))]
     fn holders(&self, py: Python<'_>, key: &str) -> PyResult<Vec<String>> {
         let key = parse_key(key)?;
-        self.seat.act(py, |cluster| cluster.holders(&key))
+        self.seat.look(py, |cluster| cluster.holders(&key))
     }
 
     /// What the view leader would tell an original client of the view; `None` where none runs.
     #[pyo3(signature = ())]
     fn view(&self, py: Python<'_>) -> PyResult<Option<String>> {
-        let view = self.seat.act(py, |cluster| cluster.view_of(LEADER))?;
+        let view = self.seat.look(py, |cluster| cluster.view_of(LEADER))?;
         view.map(|view| to_ascii(&view)).transpose()
     }
 
     /// The last lines of what happened.
     #[pyo3(signature = ())]
     fn trace(&self, py: Python<'_>) -> PyResult<String> {
-        self.seat.act(py, |cluster| cluster.trace())
+        self.seat.look(py, |cluster| cluster.trace())
     }
 
     fn __repr__(&self) -> String {

@@ -117,7 +117,7 @@ impl Cluster {
     /// What the view leader under a name would tell clients of the view. Asked for it, it would
     /// remove whose lease has ended, even while it is stopped.
     pub fn view_of(&self, name: &str) -> Option<Vec<u8>> {
-        match &self.nodes[self.index(name)].program {
+        match &self.nodes[*self.names.get(name)?].program {
             Some(Program::Leader(leader)) => Some(leader.audit().view()),
             _ => None,
         }

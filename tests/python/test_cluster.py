@@ -256,6 +256,7 @@ def test_a_ring_without_servers(clock: Clock) -> None:
         ({"lease": float("nan")}, "lease"),
         ({"seed": 1}, 'seed needs clock="virtual"'),
         ({"trace_lines": 5}, 'trace_lines needs clock="virtual"'),
+        ({"check_rules": True}, 'check_rules needs clock="virtual"'),
         ({"clock": "virtual", "seed": -1}, "seed is from 0"),
         ({"clock": "virtual", "seed": 2**64}, "seed is from 0"),
         ({"clock": "virtual", "trace_lines": -1}, "trace_lines is 0 or more"),

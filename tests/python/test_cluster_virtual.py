@@ -276,13 +276,43 @@ def test_traces_can_be_left_out() -> None:
 
 def test_a_broken_rule_is_an_assertion_that_shows_the_trace() -> None:
     """Two servers of one identity are none of a ring; the cluster stays broken."""
-    sim = _dht.SimCluster(1)
+    sim = _dht.SimCluster(1, check_rules=True)
     sim.start_leader(0)
     sim.start_server("one", 1)
-    for use in (lambda: sim.start_server("two", 1), lambda: sim.advance(1), sim.trace):
+    for use in (lambda: sim.start_server("two", 1), lambda: sim.advance(1)):
         with pytest.raises(BrokenRule, match=r"(?s)broke a rule at \d+ ms: .*trace:\n.*two"):
             use()
     assert issubclass(BrokenRule, AssertionError)
+    assert "two" in sim.trace()
+    assert sim.view()
+
+
+def test_a_sound_ring_breaks_no_rule() -> None:
+    """Judged or not, the same happens."""
+    traces = set()
+    for check_rules in (False, True):
+        with Cluster(4, "virtual", 3, lease=2.0, check_rules=check_rules) as cluster:
+            client = cluster.client()
+            for number in range(20):
+                client.setr(f"name {number}", number)
+            cluster.servers[0].restart()
+            cluster.servers[1].pause()
+            cluster.advance(3)
+            cluster.servers[1].resume()
+            cluster.wait_settled()
+            traces.add(cluster.trace())
+    assert len(traces) == 1
+
+
+def test_what_is_broken_can_be_closed(capfd: pytest.CaptureFixture[str]) -> None:
+    """The error is told once, not again by each `with` that ends."""
+    with Cluster(2, "virtual", seed=1) as cluster, cluster.client() as client:
+        ring: Any = cluster._ring
+        with pytest.raises(RuntimeError, match="make another"):
+            ring.kill("nobody")
+        with pytest.raises(RuntimeError, match="make another"):
+            client.getr("a")
+    capfd.readouterr()
 
 
 def test_a_simulator_that_fails_says_so_from_then_on(capfd: pytest.CaptureFixture[str]) -> None:
