@@ -447,10 +447,11 @@ class SimCluster:
     """A ring of simulated nodes in virtual time.
 
     Threads use it in turns: each call runs to its end, with the GIL released. Times are
-    milliseconds of virtual time. Nodes are known by names; the view leader's is `viewleader`. Every
-    method but `holders`, `view` and `trace` raises BrokenRule once the ring has broken a rule; every
-    method raises RuntimeError once the simulator has failed, in a forked child, and in a signal
-    handler that interrupted a call.
+    milliseconds of virtual time. Nodes are known by names; the view leader's is `viewleader`.
+
+    Every method but `holders`, `view` and `trace` raises BrokenRule once the ring has broken a
+    rule. Every method raises RuntimeError once the simulator has failed, in a forked child, and in
+    a signal handler that interrupted a call.
     """
 
     def __new__(

@@ -13,18 +13,16 @@ Example:
 """
 
 import json
-import os
 from collections.abc import Iterable
 from types import TracebackType
-from typing import Final, Literal, NamedTuple, Self
+from typing import Final, Literal, Self
 
 from dht import _dht
 from dht._dht import BrokenRule
 from dht._members import ClusterLeader, ClusterServer
-from dht._real import RealRing
+from dht._options import ClusterOptions
 from dht._recorded import RecordedTransport, Recorder
-from dht._ring import Ring
-from dht._virtual import TRACE_LINES, VirtualRing
+from dht._view import View, by_preference, read_view, unsettled
 from dht.client import Client
 from dht.testing import STEPS_MAX, History
 
@@ -33,23 +31,9 @@ __all__ = ["BrokenRule", "Cluster", "ClusterLeader", "ClusterServer", "Party", "
 Party = ClusterServer | ClusterLeader | Client
 """What a partition can cut off."""
 
-HEARTBEAT_MAX_SECONDS = 10.0
-HEARTBEATS_PER_LEASE = 3
 SETTLE_SECONDS_MIN = 10.0
 SETTLE_LEASES = 2
 _POLL_SECONDS: Final = {"real": (0.001, 0.02), "virtual": (0.01, 0.1)}
-
-
-class View(NamedTuple):
-    """The view leader's view of the ring.
-
-    Attributes:
-        epoch: How often servers have joined or were removed.
-        servers: The address and the ring position of every server, by position.
-    """
-
-    epoch: int
-    servers: tuple[tuple[str, int], ...]
 
 
 class Cluster:
@@ -99,46 +83,14 @@ class Cluster:
         trace_lines: int | None = None,
         check_rules: bool = False,
     ) -> None:
-        if clock not in ("real", "virtual"):
-            raise ValueError(f'clock is "real" or "virtual", not {clock!r}')
-        if servers < 0:
-            raise ValueError(f"servers is 0 or more, not {servers}")
-        if not lease > 0:
-            raise ValueError(f"lease is a number of seconds above 0, not {lease}")
-        virtual = {"seed": seed, "trace_lines": trace_lines, "check_rules": check_rules or None}
-        for name, option in virtual.items():
-            if clock == "real" and option is not None:
-                raise ValueError(f'{name} needs clock="virtual": nobody controls real time')
-        if seed is not None and not 0 <= seed < 2**64:
-            raise ValueError(f"seed is from 0 to 2**64 - 1, not {seed}")
-        if trace_lines is not None and trace_lines < 0:
-            raise ValueError(f"trace_lines is 0 or more, not {trace_lines}")
-        self._clock: Literal["real", "virtual"] = clock
-        self._count = servers
-        self._lease = lease
-        self._trace_lines = TRACE_LINES if trace_lines is None else trace_lines
-        self._check_rules = check_rules
-        self._seed = seed
-        if clock == "virtual" and seed is None:
-            self._seed = int.from_bytes(os.urandom(4), "big")
-        self._ring = self._make_ring()
+        options = ClusterOptions(servers, clock, seed, lease, trace_lines, check_rules)
+        self._options = options
+        self._ring, self._seed = options.make_ring()
         self._recorder = Recorder(self._ring.monotonic)
         self._leader = ClusterLeader(self._ring)
         self._servers: list[ClusterServer] = []
         self._clients: list[tuple[Client, str]] = []
         self._state: Literal["new", "running", "stopped"] = "new"
-
-    def _make_ring(self) -> Ring:
-        heartbeat = min(HEARTBEAT_MAX_SECONDS, self._lease / HEARTBEATS_PER_LEASE)
-        if self._seed is None:
-            return RealRing(self._lease, heartbeat)
-        return VirtualRing(
-            self._seed,
-            lease=self._lease,
-            heartbeat=heartbeat,
-            trace_lines=self._trace_lines,
-            check_rules=self._check_rules,
-        )
 
     def start(self) -> Self:
         """Start the view leader and the servers, and wait until the ring is settled.
@@ -158,7 +110,7 @@ class Cluster:
         self._state = "running"
         try:
             self._leader._begin(new=True)
-            for _ in range(self._count):
+            for _ in range(self._options.servers):
                 self.add_server()
             self.wait_settled()
         except BaseException:  # such as Ctrl-C: `with` has not begun, so nobody would stop it
@@ -175,7 +127,7 @@ class Cluster:
             return
         self._state = "stopped"
         try:
-            if self._clock == "real":
+            if self._options.clock == "real":
                 for client, _ in self._clients:
                     client.close()
         finally:
@@ -197,12 +149,14 @@ class Cluster:
     def __repr__(self) -> str:
         """Return the options and the state."""
         seed = "" if self._seed is None else f", seed={self._seed}"
-        return f"<Cluster of {len(self._servers)}, clock={self._clock!r}{seed}, {self._state}>"
+        return (
+            f"<Cluster of {len(self._servers)}, clock={self._options.clock!r}{seed}, {self._state}>"
+        )
 
     @property
     def clock(self) -> Literal["real", "virtual"]:
         """`real` or `virtual`."""
-        return self._clock
+        return self._options.clock
 
     @property
     def seed(self) -> int | None:
@@ -351,9 +305,9 @@ class Cluster:
         """
         self._check_running()
         if timeout is None:
-            timeout = SETTLE_LEASES * self._lease + SETTLE_SECONDS_MIN
+            timeout = SETTLE_LEASES * self._options.lease + SETTLE_SECONDS_MIN
         end = self._ring.monotonic() + timeout
-        pause, pause_max = _POLL_SECONDS[self._clock]
+        pause, pause_max = _POLL_SECONDS[self._options.clock]
         while missing := self._unsettled():
             if self._ring.monotonic() >= end:
                 raise TimeoutError(f"not settled after {timeout:g} s: {missing}")
@@ -362,22 +316,8 @@ class Cluster:
 
     def _unsettled(self) -> str:
         """Return what keeps the ring from being settled; nothing where it is."""
-        text = self._ring.view() if self._leader.state == "running" else None
-        if text is None:
-            return f"the view leader does not answer ({self._leader.state})"
-        reply = json.loads(text)
-        members = {address for address, _ in reply["result"]}
-        identities = {identity for identity, _, _ in reply["dht"]["servers"]}
-        missing = []
-        for server in self._servers:
-            inside = server.address in members
-            if server.state == "running" and not (inside and server._has_joined(identities)):
-                missing.append(f"{server.address} is not in the view")
-            if server.state in ("killed", "left") and inside:
-                missing.append(f"{server.address} ({server.state}) is still in the view")
-        if not missing and not reply["dht"]["settled"]:
-            missing.append("values are still on their way to their servers")
-        return "; ".join(missing)
+        text = self._view_text()
+        return unsettled(text, self._servers) if text else self._no_leader()
 
     @property
     def view(self) -> View:
@@ -388,12 +328,16 @@ class Cluster:
             RuntimeError: The cluster does not run.
         """
         self._check_running()
-        text = self._ring.view() if self._leader.state == "running" else None
+        text = self._view_text()
         if text is None:
-            raise _dht.NoViewLeader(f"the view leader does not answer ({self._leader.state})")
-        reply = json.loads(text)
-        servers = tuple((address, position) for address, position in reply["result"])
-        return View(reply["epoch"], servers)
+            raise _dht.NoViewLeader(self._no_leader())
+        return read_view(text)
+
+    def _view_text(self) -> str | None:
+        return self._ring.view() if self._leader.state == "running" else None
+
+    def _no_leader(self) -> str:
+        return f"the view leader does not answer ({self._leader.state}); restart() or resume() it"
 
     def where(self, name: str) -> list[str]:
         """Return who has a copy of a name's value at this moment.
@@ -422,12 +366,7 @@ class Cluster:
         view = self.view
         running = [server.address for server in self._servers if server.state == "running"]
         holders = self._ring.holders(json.dumps(name), running)
-        slot = _dht.hash_key(name)
-        # The ring begins with the last server below the slot, and with the very last where none is.
-        servers = sorted(view.servers, key=lambda server: (server[1], server[0]))
-        first = sum(position < slot for _, position in servers) - 1
-        order = {server[0]: place for place, server in enumerate(servers[first:] + servers[:first])}
-        return sorted(holders, key=lambda address: (order.get(address, len(order)), address))
+        return by_preference(view, _dht.hash_key(name), holders)
 
     def history(self) -> History:
         """Return what this cluster's clients asked for with `setr` and `getr`, and were told.

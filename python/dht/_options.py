@@ -1,0 +1,60 @@
+"""The options of a cluster: what they may be, and the ring that they ask for."""
+
+import os
+from dataclasses import dataclass
+from typing import Literal
+
+from dht._real import RealRing
+from dht._ring import Ring
+from dht._virtual import TRACE_LINES, VirtualRing
+
+HEARTBEAT_MAX_SECONDS = 10.0
+HEARTBEATS_PER_LEASE = 3
+
+
+@dataclass(frozen=True)
+class ClusterOptions:
+    """What a user says of a cluster, as `dht.Cluster` describes it.
+
+    Raises:
+        ValueError: An option is out of range, or makes no sense with this clock.
+    """
+
+    servers: int
+    clock: Literal["real", "virtual"]
+    seed: int | None
+    lease: float
+    trace_lines: int | None
+    check_rules: bool
+
+    def __post_init__(self) -> None:
+        """Check everything."""
+        if self.clock not in ("real", "virtual"):
+            raise ValueError(f'clock is "real" or "virtual", not {self.clock!r}')
+        if self.servers < 0:
+            raise ValueError(f"servers is 0 or more, not {self.servers}")
+        if not 0 < self.lease < float("inf"):
+            raise ValueError(f"lease is a number of seconds above 0, not {self.lease}")
+        if self.clock == "real":
+            for name in ("seed", "trace_lines", "check_rules"):
+                if getattr(self, name) not in (None, False):
+                    raise ValueError(f'{name} needs clock="virtual": nobody controls real time')
+        if self.seed is not None and not 0 <= self.seed < 2**64:
+            raise ValueError(f"seed is from 0 to 2**64 - 1, not {self.seed}")
+        if self.trace_lines is not None and self.trace_lines < 0:
+            raise ValueError(f"trace_lines is 0 or more, not {self.trace_lines}")
+
+    def make_ring(self) -> tuple[Ring, int | None]:
+        """Return a ring without nodes, and the seed of one in virtual time."""
+        heartbeat = min(HEARTBEAT_MAX_SECONDS, self.lease / HEARTBEATS_PER_LEASE)
+        if self.clock == "real":
+            return RealRing(self.lease, heartbeat), None
+        seed = int.from_bytes(os.urandom(4), "big") if self.seed is None else self.seed
+        ring = VirtualRing(
+            seed,
+            lease=self.lease,
+            heartbeat=heartbeat,
+            trace_lines=TRACE_LINES if self.trace_lines is None else self.trace_lines,
+            check_rules=self.check_rules,
+        )
+        return ring, seed
