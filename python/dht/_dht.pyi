@@ -449,9 +449,9 @@ class SimCluster:
     Threads use it in turns: each call runs to its end, with the GIL released. Times are
     milliseconds of virtual time. Nodes are known by names; the view leader's is `viewleader`.
 
-    Every method but `holders`, `view` and `trace` raises BrokenRule once the ring has broken a
-    rule. Every method raises RuntimeError once the simulator has failed, in a forked child, and in
-    a signal handler that interrupted a call.
+    Every method raises BrokenRule once the ring has broken a rule, but for those that only look:
+    `is_alive`, `holders`, `view` and `trace`. Every method raises RuntimeError once the simulator
+    has failed, in a forked child, and in a signal handler that interrupted a call.
     """
 
     def __new__(
@@ -519,6 +519,9 @@ class SimCluster:
         Returns:
             Whether it has. Where not, it goes on leaving.
         """
+
+    def is_alive(self, name: str) -> bool:
+        """Return whether a node's process runs, or stands still."""
 
     def cut(self, from_name: str, to_name: str) -> None:
         """Let nothing pass from the host of one node to that of another any more."""

@@ -66,13 +66,13 @@ class _Member:
         self._state = "running"
 
     def _need(self, *states: State) -> None:
-        if self._state not in states:
+        if self.state not in states:
             wanted = " or ".join(states)
-            raise RuntimeError(f"{self._name} ({self._address}) is {self._state}, not {wanted}")
+            raise RuntimeError(f"{self._name} ({self._address}) is {self.state}, not {wanted}")
 
     def __repr__(self) -> str:
         """Return name, address and state."""
-        return f"<{self._name} at {self._address}, {self._state}>"
+        return f"<{self._name} at {self._address}, {self.state}>"
 
 
 class ClusterServer(_Member):
@@ -89,11 +89,19 @@ class ClusterServer(_Member):
     def __init__(self, ring: Ring, number: int) -> None:
         super().__init__(ring, f"server {number}")
         self._joined = False
+        self._leaving = False
+
+    @property
+    def state(self) -> State:
+        """`running`, `paused`, `killed` or `left`."""
+        if self._leaving and self._state == "running" and self._ring.has_left(self._name):
+            self._state = "left"
+        return self._state
 
     def _begin(self) -> None:
         self._address = self._ring.start_server(self._name)
         self._state = "running"
-        self._joined = False
+        self._joined = self._leaving = False
 
     def _has_joined(self, identities: set[str]) -> bool:
         """Return whether this life of the server, not one before it, is one of these."""
@@ -110,7 +118,7 @@ class ClusterServer(_Member):
         Raises:
             OSError: Another program has taken its port meanwhile.
         """
-        if self._state in ("running", "paused"):
+        if self.state in ("running", "paused"):
             self.kill()
         self._begin()
 
@@ -125,6 +133,7 @@ class ClusterServer(_Member):
             RuntimeError: It does not run.
         """
         self._need("running")
+        self._leaving = True
         if not self._ring.leave(self._name, timeout):
             raise TimeoutError(
                 f"others do not have all of this server's data after {timeout:g} s; "

@@ -75,6 +75,10 @@ class RealRing:
             self.kill(name)
         return left
 
+    def has_left(self, name: str) -> bool:
+        """Return whether a server that was to leave has left since."""
+        return self._nodes[name]._started().leave(0)
+
     def transport(self, server: str, timeout: float) -> tuple[str, Transport]:
         """Return the name of a new client, and what carries its calls."""
         self._clients += 1

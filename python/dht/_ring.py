@@ -32,6 +32,9 @@ class Ring(Protocol):
     def leave(self, name: str, timeout: float) -> bool:
         """Have a server leave the ring; return whether it has in time."""
 
+    def has_left(self, name: str) -> bool:
+        """Return whether a server that was to leave has left since."""
+
     def transport(self, server: str, timeout: float) -> tuple[str, Transport]:
         """Return the name of a new client, and what carries its calls."""
 

@@ -70,6 +70,10 @@ class VirtualRing:
         """Have a server leave the ring; return whether it has in time."""
         return self._sim.leave(name, milliseconds(timeout))
 
+    def has_left(self, name: str) -> bool:
+        """Return whether a server that was to leave has left since."""
+        return not self._sim.is_alive(name)
+
     def transport(self, server: str, timeout: float) -> tuple[str, Transport]:
         """Return the name of a new client, and what carries its calls."""
         self._clients += 1

@@ -127,9 +127,8 @@ class Cluster:
             return
         self._state = "stopped"
         try:
-            if self._options.clock == "real":
-                for client, _ in self._clients:
-                    client.close()
+            for client, _ in self._clients:
+                client.close()
         finally:
             self._ring.close()
 

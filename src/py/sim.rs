@@ -120,6 +120,12 @@ impl SimCluster {
         )
     }
 
+    /// Whether a node's process runs, or stands still.
+    #[pyo3(signature = (name))]
+    fn is_alive(&self, py: Python<'_>, name: &str) -> PyResult<bool> {
+        self.seat.look(py, |cluster| cluster.is_alive(name))
+    }
+
     /// Nothing passes any more from one node's host to another's.
     #[pyo3(signature = (from_name, to_name))]
     fn cut(&self, py: Python<'_>, from_name: &str, to_name: &str) -> PyResult<()> {

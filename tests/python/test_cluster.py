@@ -157,7 +157,19 @@ def test_a_leave_that_nobody_arranges(cluster: Cluster) -> None:
     cluster.viewleader.kill()
     with pytest.raises(TimeoutError, match="wait longer, or kill"):
         cluster.servers[0].leave(timeout=0.1)
-    assert cluster.servers[0].state == "running"
+    leaver = cluster.servers[0]
+    assert leaver.state == "running"
+    cluster.viewleader.restart()
+
+    def left() -> bool:
+        cluster.advance(0.05)
+        return leaver.state == "left"
+
+    wait_until(left, what="it goes on leaving")
+    with pytest.raises(RuntimeError, match="is left, not running or paused"):
+        leaver.kill()
+    leaver.restart()
+    cluster.wait_settled()
 
 
 def test_what_is_not_settled_is_told(cluster: Cluster) -> None:
@@ -231,7 +243,9 @@ def test_before_and_after(clock: Clock) -> None:
     for use in (cluster.add_server, cluster.client, cluster.wait_settled, lambda: cluster.view):
         with pytest.raises(RuntimeError, match="not running; make another"):
             use()
-    assert cluster.check_linearizable() == 1
+    with pytest.raises(ValueError, match="closed"):
+        client.getr("a")
+    assert cluster.check_linearizable() == 2
     cluster.stop()
 
 
