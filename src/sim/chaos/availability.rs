@@ -58,9 +58,6 @@ pub(super) struct Availability {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Went {
     Well,
-    /// Well, and another client's votes may have stood in the way: they stop a retry too, which may
-    /// have been executed and so is not refused.
-    Held,
     /// Another client's vote or write stood in the way.
     Refused,
     Badly,
@@ -113,25 +110,27 @@ impl World {
         Ok(())
     }
 
-    /// An operation has ended that began at `called`.
+    /// An operation has ended that began at `called`. `held` says that another client's votes may
+    /// have stood in the way: they stop a retry too, which may have been executed and so is not
+    /// refused.
     pub(super) fn judge(
         &mut self,
         called: Millis,
         within_ms: Millis,
         went: Went,
+        held: bool,
         what: impl FnOnce() -> String,
     ) {
         let took = self.cluster.now() - called;
         let seen = &mut self.availability;
         if seen.sound_since.is_none_or(|since| called < since) {
             let after = seen.sound_since.map_or(0, |since| self.cluster.now() - since);
-            let excused = matches!(went, Went::Refused | Went::Held);
-            if !excused && after > within_ms + ATTEMPT_MS {
+            if !held && went != Went::Refused && after > within_ms + ATTEMPT_MS {
                 let what = what();
                 let what = format!("still under way {after} ms after the ring was whole: {what}");
                 seen.unexplained.get_or_insert(what);
             }
-            seen.explained += u64::from(matches!(went, Went::Refused | Went::Badly));
+            seen.explained += u64::from(went != Went::Well);
             return;
         }
         seen.untroubled += 1;

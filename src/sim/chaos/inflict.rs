@@ -99,7 +99,8 @@ impl World {
                 let ahead_ms = self.rng.between(100, 3 * LEASE_MS);
                 self.cluster.set_clock(&name, 1_000, ahead_ms);
                 self.clocks_wrong_until = self.clocks_wrong_until.max(now);
-                Some(Vec::new())
+                // Leases that end early by it end within one.
+                one(now + LEASE_MS, Undo::Clock(name))
             }
             Kind::Loss | Kind::Repeat | Kind::Reorder | Kind::CallLoss => {
                 self.burst(kind);

@@ -205,7 +205,7 @@ impl World {
         let actor = &self.locks.actors[number];
         let (asked_at, requestor) = (actor.asked_at, actor.requestor.clone());
         let went = if answer.is_ok() { Went::Well } else { Went::Badly };
-        self.judge(asked_at, LATENCY_MS_MAX, went, || {
+        self.judge(asked_at, LATENCY_MS_MAX, went, false, || {
             format!("a lock request of {requestor}: {answer:?}")
         });
         let status = answer.ok().and_then(|text| {

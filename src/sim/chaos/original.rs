@@ -282,7 +282,7 @@ impl World {
             Outcome::NotDone if refused => Went::Refused,
             _ => Went::Badly,
         };
-        self.judge(called, DIALOGUE_MS_MAX, went, || {
+        self.judge(called, DIALOGUE_MS_MAX, went, false, || {
             format!("setr of the original at {ip}, key {key}")
         });
     }

@@ -216,7 +216,6 @@ impl World {
         let (key, called) = worker.doing.clone();
         let voted_on = self.originals.may_block(&key, called);
         let went = match &result {
-            Ok(Ended::Written { .. }) if voted_on => Went::Held,
             Ok(_) => Went::Well,
             Err(OpError::Busy) if voted_on => Went::Refused,
             Err(OpError::Unknown(why)) if why == "busy" && voted_on => Went::Refused,
@@ -225,10 +224,11 @@ impl World {
         let name = worker.name.clone();
         let requests = self.cluster.requests_to_servers(&name) - worker.requests_before;
         let view_at = worker.view_at;
-        let (well, took) = (result.is_ok(), now - called);
+        let (well, took) = (went == Went::Well, now - called);
         let ended = EndedOp { key: key.clone(), name: name.clone(), well, took, requests, view_at };
         self.workload.ended.push(ended);
-        self.judge(called, LATENCY_MS_MAX, went, || format!("{name}, key {key}: {result:?}"));
+        let held = voted_on && !matches!(result, Ok(Ended::Value(_) | Ended::NotFound));
+        self.judge(called, LATENCY_MS_MAX, went, held, || format!("{name}, key {key}: {result:?}"));
         let worker = &mut self.workload.workers[number];
         let outcome = match result {
             Ok(Ended::Value(value)) => Outcome::Done(Some(value.as_str().to_string())),

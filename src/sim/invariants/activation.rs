@@ -61,9 +61,9 @@ fn reported(step: &LeaderStep<'_>, old: &Range, slot: Slot, id: &NodeId) -> bool
         })
 }
 
-/// A holder is there under another identity.
+/// A holder is there under another identity, or was when it said so: it may have died since.
 fn took_back(ring: &Ring, old: &Range, id: &NodeId) -> bool {
-    let server = ring.living(id);
+    let server = ring.anybody(id);
     server.is_some_and(|server| server.was.iter().any(|was| old.active.contains(was)))
 }
 
