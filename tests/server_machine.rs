@@ -9,7 +9,8 @@ use std::sync::Arc;
 
 use dht::core::assignment::{Entry, Joiner, NodeId, Report, Span};
 use dht::core::hash::{SLOT_COUNT, slot_of};
-use dht::core::machine::{Input, Machine, Note, Output};
+use dht::core::machine::{CallError, Input, Machine, Note, Origin, Output, ReplyTo};
+use dht::core::server::{Server, ServerConfig};
 use dht::core::wire::json::{Json, Object};
 use dht::core::wire::peer::{Body, Cell, Part, Version};
 use dht::core::wire::text::Text;
@@ -330,4 +331,36 @@ fn an_old_part_does_not_stand_for_writes_that_were_shed() {
         leader_call(&out, "dht_report").is_none(),
         "the joiner has shown the first part only, {first}; sent again: {again:?}"
     );
+}
+
+#[test]
+fn what_setr_stored_without_a_ring_is_not_shown_in_one() {
+    let config = ServerConfig { seed: 1, port: 1, ..ServerConfig::default() };
+    let mut server = Server::new(config);
+    let mut out = Vec::new();
+    server.handle(0, Input::Start, &mut out);
+    let (call, _) = leader_call(&out, "heartbeat").expect("a heartbeat");
+    out.clear();
+    server.handle(0, Input::Returned { call, result: Err(CallError::Refused) }, &mut out);
+    let ask = |server: &mut Server, message: &str| {
+        let (to, origin) = (ReplyTo(1), Origin::default());
+        let mut out = Vec::new();
+        let message = message.as_bytes().to_vec();
+        server.handle(1, Input::Frame { to, origin, message }, &mut out);
+        replies(&out).concat()
+    };
+    // As in the original: there is nobody to ask.
+    assert_eq!(ask(&mut server, r#"{"cmd": "setr", "key": "a", "val": 1}"#), "{}");
+    assert_eq!(ask(&mut server, r#"{"cmd": "set", "key": "b", "val": 2}"#), r#"{"status": "ok"}"#);
+    let get = |key| format!(r#"{{"cmd": "get", "key": "{key}"}}"#);
+    assert_eq!(ask(&mut server, &get("a")), r#"{"status": "ok", "value": 1}"#);
+    // Then there is a ring, in which nobody has written it.
+    server.handle(300, Input::Tick, &mut out);
+    let (call, message) = leader_call(&out, "heartbeat").expect("another heartbeat");
+    let id = Object::parse(&message).unwrap().json("requestor").unwrap();
+    let dht = format!(r#"{{"version": 1, "you": "{}", "addr": "here:1"}}"#, id.as_str());
+    let reply = format!(r#"{{"status": "ok", "epoch": 1, "dht": {dht}}}"#);
+    server.handle(300, Input::Returned { call, result: Ok(reply.into_bytes()) }, &mut out);
+    assert_eq!(ask(&mut server, &get("a")), r#"{"status": "not_found"}"#);
+    assert_eq!(ask(&mut server, &get("b")), r#"{"status": "ok", "value": 2}"#);
 }

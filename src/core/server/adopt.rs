@@ -16,7 +16,7 @@ const LED: Revision = Revision::MAX;
 impl Server {
     /// The leader tells us our ranges.
     pub(super) fn assign(&mut self, now: Millis, snapshot: Snapshot, out: &mut Out) -> AssignReply {
-        self.leader_speaks = Some(true);
+        self.meets_leader(true);
         self.adopt(now, snapshot, out);
         AssignReply { revision: self.acked, dropped: std::mem::take(&mut self.dropped) }
     }

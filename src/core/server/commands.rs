@@ -201,7 +201,7 @@ impl Server {
             // Without a view leader of ours there is nobody to decide: as in the original.
             self.votes.release(&key, &owner);
             self.note_setting(&key, &value, out);
-            self.local.set(key, value);
+            self.local.set_without_ring(key, value);
             return self.reply(to, Reply::new(), then, out);
         }
         // Another `setr` of the same transaction asks for the same write: it is answered when that

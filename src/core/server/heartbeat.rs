@@ -123,7 +123,7 @@ impl Server {
                 if !std::mem::replace(&mut self.registered, true) {
                     self.forget_reports();
                 }
-                self.leader_speaks = Some(snapshot.is_some());
+                self.meets_leader(snapshot.is_some());
                 let epoch = reply.number("epoch").unwrap_or(0);
                 // A leader that knows nothing of us may have begun to count anew.
                 self.epoch = Some(if self.acked == 0 { epoch } else { epoch.max(self.epoch()) });
@@ -139,6 +139,13 @@ impl Server {
                 self.lease_refused(now, status, out);
                 self.heartbeat_at = self.heartbeat_at.min(soon);
             }
+        }
+    }
+
+    /// The leader is there, and speaks the extension or does not.
+    pub(super) fn meets_leader(&mut self, speaks: bool) {
+        if self.leader_speaks.replace(speaks) != Some(true) && speaks {
+            self.local.join_ring();
         }
     }
 
