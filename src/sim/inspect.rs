@@ -1,5 +1,7 @@
 //! What tests may look at past all faults.
 
+use std::collections::BTreeSet;
+
 use super::cluster::Cluster;
 use super::network::Caller;
 use super::node::Program;
@@ -61,6 +63,51 @@ impl Cluster {
         let joining =
             |range: &RangeAudit<'_>| range.joining().iter().map(|j| j.0.clone()).collect();
         range.map_or_else(Default::default, |range| (range.active().to_vec(), joining(&range)))
+    }
+
+    /// Whether the view leader relies on what it knows of a slot, or will once all servers but `others`
+    /// are gone.
+    pub fn relies_on(&self, leader: &str, slot: Slot, others: &[NodeId]) -> bool {
+        let Some(Program::Leader(leader)) = &self.nodes[self.index(leader)].program else {
+            return false;
+        };
+        let audit = leader.audit();
+        let mut ranges = audit.ranges();
+        let range = ranges.find(|range| (range.start()..range.end()).contains(&slot));
+        range.is_some_and(|range| {
+            let vouches = |id: &NodeId| others.contains(id) && audit.vouches(id);
+            !range.is_unsure() || range.active().iter().any(vouches)
+        })
+    }
+
+    /// Whether all that is amiss is that a restarted view leader waits for servers that are dead: of
+    /// each range that it does not rely on a server is missing, and nobody there vouches that the
+    /// range cannot have gone on with that one alone.
+    pub fn waits_for_the_dead(&self, leader: &str) -> bool {
+        let Some(Program::Leader(leader)) = &self.nodes[self.index(leader)].program else {
+            return false;
+        };
+        let audit = leader.audit();
+        let living: BTreeSet<&NodeId> = audit.members().map(|(id, _)| id).collect();
+        let waits = |range: RangeAudit<'_>| {
+            let active = range.active();
+            let joining = range.joining().iter().map(|(id, _)| id);
+            let dead = active.iter().chain(joining).any(|id| self.is_dead(id));
+            dead && !active.iter().any(|id| living.contains(id) && audit.vouches(id))
+        };
+        let mut ranges = audit.ranges();
+        audit.ranges().any(RangeAudit::is_unsure)
+            && ranges.all(|range| if range.is_unsure() { waits(range) } else { range.is_settled() })
+    }
+
+    /// Whether no process has this identity, or had it before.
+    fn is_dead(&self, id: &NodeId) -> bool {
+        !self.nodes.iter().any(|node| match &node.program {
+            Some(Program::Server(server)) => {
+                server.audit().id() == id || server.audit().was().contains(id)
+            }
+            _ => false,
+        })
     }
 
     /// The active servers of a slot in the newest assignment of it that any living server knows.

@@ -69,6 +69,11 @@ impl<'a> LeaderAudit<'a> {
         members.ids().filter_map(|id| Some((id, members.extension(id)?.acked)))
     }
 
+    /// Whether this server is known to have been in the view until the leader before ended.
+    pub fn vouches(self, id: &NodeId) -> bool {
+        self.leader.members.extension(id).is_some_and(|known| known.vouches)
+    }
+
     /// How full everything is that others can make grow.
     pub fn fills(self) -> [Fill; 6] {
         let leader = self.leader;
@@ -119,6 +124,11 @@ impl<'a> RangeAudit<'a> {
     /// Who has left and has to delete the data.
     pub fn leaving(self) -> &'a [NodeId] {
         &self.range.state.leaving
+    }
+
+    /// Whether every key of the range is on its servers and nowhere else.
+    pub fn is_settled(self) -> bool {
+        self.range.state.is_settled()
     }
 
     /// Whether the assignment is one that a server has told, and that the leader does not rely on

@@ -30,9 +30,16 @@ pub(super) struct Losses {
     /// Under which names the history has the erasures of keys that are lost.
     erasing: Vec<u64>,
     notes_seen: usize,
+    /// When the leader last said that slots are lost.
+    said_at: Option<Millis>,
 }
 
 impl Losses {
+    /// Whether slots were lost since then, as far as the leader has said.
+    pub(super) fn any_since(&self, at: Millis) -> bool {
+        self.said_at.is_some_and(|said_at| said_at >= at)
+    }
+
     /// Whether the leader has told of every loss.
     pub(super) fn all_told(&self) -> Result<(), String> {
         match self.slots_untold {
@@ -130,6 +137,7 @@ impl World {
                 return Err(format!("losses: at {at} {slots} slots of {holders:?} are lost"));
             };
             self.losses.slots_untold = left;
+            self.losses.said_at = Some(*at);
         }
         if self.losses.slots_untold == 0 {
             for process in std::mem::take(&mut self.losses.erasing) {

@@ -160,6 +160,7 @@ impl fmt::Display for Total {
         write!(f, " {} ms; {} failed under faults", sums.slowest_ms, sums.explained)?;
         write!(f, "; {} during {} planned changes", planned.operations, planned.changes)?;
         write!(f, "; {} in squeezes under {} faults", squeezed.operations, squeezed.faults)?;
+        write!(f, ", {} of which end waiting for the dead", squeezed.waiting)?;
         write!(f, "; {} locks granted), whole again in {} ms", sums.grants, sums.recovery_ms_max)?;
         let all: u64 = sums.faults.values().sum();
         write!(f, "; {all} faults of {} kinds:", sums.faults.len())?;

@@ -219,6 +219,12 @@ impl World {
             Ok(_) => Went::Well,
             Err(OpError::Busy) if voted_on => Went::Refused,
             Err(OpError::Unknown(why)) if why == "busy" && voted_on => Went::Refused,
+            // Begun with a route from before a loss: who was asked first may have died after it.
+            Err(OpError::Unknown(why))
+                if why.contains("older than") && self.losses.any_since(worker.view_at) =>
+            {
+                Went::Refused
+            }
             Err(_) => Went::Badly,
         };
         let name = worker.name.clone();

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use super::{KEYS, Squeeze};
 use crate::core::hash::{SLOT_COUNT, slot_of};
-use crate::core::machine::Millis;
+use crate::core::machine::{Millis, Note};
 use crate::core::wire::json::Object;
 use crate::sim::chaos::truth::{View, three};
 use crate::sim::chaos::world::LEADER;
@@ -19,8 +19,9 @@ const LOOK_MS: Millis = 50;
 const LAST_MS: Millis = 20_000;
 
 impl Squeeze {
-    /// Ends all faults; the ring must become whole, and hold what it acknowledged.
-    pub(super) fn calm(&mut self) -> Result<(), String> {
+    /// Ends all faults; the ring must become whole, and hold what it acknowledged. False where it
+    /// cannot: a restarted leader waits for servers that are dead, and says so.
+    pub(super) fn calm(&mut self) -> Result<bool, String> {
         self.heal();
         self.resting = true;
         let begun = self.cluster.now();
@@ -36,6 +37,10 @@ impl Squeeze {
                 break;
             }
             let took = self.cluster.now() - begun;
+            if took > CALM_MS_MAX && self.cluster.waits_for_the_dead(LEADER) && self.was_told() {
+                self.stats.waiting += 1;
+                return Ok(false);
+            }
             if took > CALM_MS_MAX {
                 return Err(format!("not whole {took} ms after the last fault: {why}"));
             }
@@ -59,7 +64,13 @@ impl Squeeze {
             self.born.insert(key, self.cluster.born_at(LEADER, slot_of(key.as_bytes())));
         }
         self.resting = false;
-        Ok(())
+        Ok(true)
+    }
+
+    /// Whether the leader has said that slots wait.
+    fn was_told(&self) -> bool {
+        let notes = self.cluster.notes(LEADER).iter();
+        notes.rev().any(|(_, note)| matches!(note, Note::Waiting { .. }))
     }
 
     pub(super) fn view(&mut self) -> Option<View> {

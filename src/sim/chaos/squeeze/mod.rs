@@ -59,6 +59,8 @@ pub struct Stats {
     pub faults: u64,
     /// How often the leader said that slots are lost.
     pub losses: u64,
+    /// How many runs ended because a restarted leader waits for servers that are dead.
+    pub waiting: u64,
     /// The longest time that the ring took to be whole again.
     pub recovery_ms_max: Millis,
     /// A digest of all that happened; 0 unless traces were kept.
@@ -71,6 +73,7 @@ impl AddAssign<&Stats> for Stats {
         self.unknown += one.unknown;
         self.faults += one.faults;
         self.losses += one.losses;
+        self.waiting += one.waiting;
         self.recovery_ms_max = self.recovery_ms_max.max(one.recovery_ms_max);
         self.digest ^= one.digest;
     }
@@ -201,11 +204,14 @@ impl Squeeze {
             self.join(seed);
         }
         self.begin_clients();
-        for _ in 0..ROUNDS {
-            self.calm()?;
-            self.storm()?;
+        for round in 0..=ROUNDS {
+            if !self.calm()? {
+                break;
+            }
+            if round < ROUNDS {
+                self.storm()?;
+            }
         }
-        self.calm()?;
         match check(&self.history) {
             Verdict::Linearizable => Ok(()),
             Verdict::Violation(violation) => Err(format!("not linearizable: {violation}")),

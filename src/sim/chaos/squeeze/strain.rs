@@ -170,7 +170,10 @@ impl Squeeze {
         self.cluster.is_alive(LEADER)
             && slots.all(|slot| {
                 let (active, _) = self.cluster.named_at(LEADER, slot);
-                remains(active) && (!self.leader_restarts || remains(self.cluster.newest_at(slot)))
+                remains(active)
+                    && (!self.leader_restarts
+                        || (remains(self.cluster.newest_at(slot))
+                            && self.cluster.relies_on(LEADER, slot, &others)))
             })
     }
 
@@ -197,6 +200,8 @@ impl Squeeze {
             let seed = self.rng.bits();
             let config = self.config(seed);
             self.cluster.spawn_server(name, config);
+            // Another life: it was not asked to leave.
+            self.leaving.remove(name);
         }
     }
 
