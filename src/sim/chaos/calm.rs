@@ -3,8 +3,7 @@
 
 use super::inflict::SERVERS_MAX;
 use super::plan::Plan;
-use super::truth::three;
-use super::world::World;
+use super::world::{LEADER, Third, World};
 use crate::core::hash::slot_of;
 use crate::core::machine::Millis;
 
@@ -74,20 +73,21 @@ fn until_whole(world: &mut World, plan: &mut Plan) -> Result<(), String> {
     }
 }
 
-/// After two of a key's three servers were killed at once, the third is still one that holds it,
-/// unless it has died since or the ring has given the key to others.
+/// What the third of a key's servers had, when the two others were killed at once, the ring still
+/// has, or something newer: at whoever answers for the key now. Unless all was lost since.
 fn the_third_answers(world: &mut World) -> Result<(), String> {
-    let members = world.view().ok_or("no view leader")?.members;
     let living = world.living();
-    for (key, third) in std::mem::take(&mut world.thirds) {
-        let Some(name) = living.get(&third) else {
+    for Third { key, name, version, born } in std::mem::take(&mut world.thirds) {
+        let primary = world.holders(key).first().and_then(|id| living.get(id)).cloned();
+        let primary = primary.ok_or("nobody answers on a ring that is whole")?;
+        if world.cluster.born_at(LEADER, slot_of(key.as_bytes())) != born {
             continue;
-        };
-        let addr = world.cluster.addr(name).to_string();
-        let wanted = three(&members, slot_of(key.as_bytes())).contains(&addr);
-        let holds = world.holders(key).contains(&third);
-        if wanted && !holds {
-            return Err(format!("{name} alone was left with key {key}, and holds it no more"));
+        }
+        let now = world.cluster.copy_of(&primary, key).map(|cell| cell.version);
+        if now < version {
+            return Err(format!(
+                "{name} alone was left with key {key} of version {version:?}; now {primary} has {now:?}"
+            ));
         }
         *world.faults.entry("third answers".to_string()).or_default() += 1;
     }

@@ -5,8 +5,9 @@ use std::collections::{BTreeMap, BTreeSet};
 use super::faults::Kind;
 use super::plan::Undo;
 use super::workload::KEYS;
-use super::world::{LEADER, LEASE_MS, World};
+use super::world::{LEADER, LEASE_MS, Third, World};
 use crate::core::assignment::NodeId;
+use crate::core::hash::slot_of;
 use crate::core::machine::Millis;
 
 /// How many servers live at least and at most, those that leave not counted.
@@ -251,8 +252,11 @@ impl World {
         {
             return false;
         }
+        let Some(name) = sound.get(&holders[third]).cloned() else { return false };
         victims.iter().for_each(|id| self.cluster.crash(&sound[*id]));
-        self.thirds.push((key, holders[third].clone()));
+        let version = self.cluster.copy_of(&name, key).map(|cell| cell.version);
+        let born = self.cluster.born_at(LEADER, slot_of(key.as_bytes()));
+        self.thirds.push(Third { key, name, version, born });
         true
     }
 

@@ -9,10 +9,11 @@ use super::original::Originals;
 use super::plan::Plan;
 use super::workload::Workload;
 use super::{Options, Stats};
-use crate::core::assignment::NodeId;
+use crate::core::assignment::{NodeId, Revision};
 use crate::core::leader::LeaderConfig;
 use crate::core::machine::Millis;
 use crate::core::server::ServerConfig;
+use crate::core::wire::peer::Version;
 use crate::sim::history::{History, Outcome};
 use crate::sim::{Cluster, Expected, Rng};
 
@@ -40,6 +41,17 @@ pub(super) struct ServerState {
     pub(super) leaves: bool,
 }
 
+/// The server that was left of a key's three, when the two others were killed at once.
+#[derive(Debug)]
+pub(super) struct Third {
+    pub(super) key: &'static str,
+    pub(super) name: String,
+    /// Of its copy of the key at that moment, if it had one.
+    pub(super) version: Option<Version>,
+    /// When the key's slot had last started empty.
+    pub(super) born: Revision,
+}
+
 /// All that a run is about.
 #[derive(Debug)]
 pub(super) struct World {
@@ -58,8 +70,8 @@ pub(super) struct World {
     pub(super) availability: Availability,
     pub(super) locks: Locks,
     pub(super) losses: Losses,
-    /// Keys of whose servers two were killed at once, and the third.
-    pub(super) thirds: Vec<(&'static str, NodeId)>,
+    /// What was left where two of a key's three servers were killed at once.
+    pub(super) thirds: Vec<Third>,
     /// Grows whenever the view leader is killed or started.
     pub(super) leader_changes: u64,
     pub(super) servers_max: usize,
