@@ -12,24 +12,28 @@ Example:
 
 from typing import TYPE_CHECKING, Any
 
-from dht._dht import (
+from dht._dht import __version__, build_profile, hash_key
+from dht.client import Client
+from dht.errors import (
     Busy,
     DhtError,
+    DidNotHappen,
+    LockLost,
+    ManyFailed,
     MessageTooLarge,
     NoServers,
     NotDone,
     NoViewLeader,
     OutcomeUnknown,
+    Refused,
+    ServerUnreachable,
     WrongEpoch,
-    __version__,
-    build_profile,
-    hash_key,
 )
-from dht.client import Client
 from dht.node import Server, ViewLeader
 
 if TYPE_CHECKING:
     from dht import events as events
+    from dht.aio import AsyncClient
     from dht.cluster import Cluster
     from dht.events import Event
     from dht.rebalancing import Transfer, rebalancing_a, rebalancing_f
@@ -37,21 +41,27 @@ if TYPE_CHECKING:
     from dht.statistics import LeaderStatistics, ServerStatistics
 
 __all__ = [
+    "AsyncClient",
     "Busy",
     "Client",
     "Cluster",
     "DhtError",
+    "DidNotHappen",
     "Event",
     "LeaderStatistics",
+    "LockLost",
+    "ManyFailed",
     "MessageTooLarge",
     "Move",
     "NoServers",
     "NoViewLeader",
     "NotDone",
     "OutcomeUnknown",
+    "Refused",
     "Ring",
     "Server",
     "ServerStatistics",
+    "ServerUnreachable",
     "Transfer",
     "ViewLeader",
     "WrongEpoch",
@@ -65,6 +75,7 @@ __all__ = [
 
 # What is loaded when it is first used, so that `import dht` stays quick, and its module.
 _LATER = {
+    "AsyncClient": "dht.aio",
     "Cluster": "dht.cluster",
     "Event": "dht.events",
     "LeaderStatistics": "dht.statistics",

@@ -1,4 +1,4 @@
-"""The native module: the ring's arithmetic, nodes, the blocking client, and a checker of histories.
+"""The native module: the ring's arithmetic, nodes, two clients, and a checker of histories.
 
 Every JSON text is a `str` of ASCII characters. Calls that wait for others release the GIL and give
 Ctrl-C a chance every 50 ms; objects may be used from several threads at once.
@@ -6,6 +6,17 @@ Ctrl-C a chance every 50 ms; objects may be used from several threads at once.
 
 from collections.abc import Iterable, Sequence
 from typing import Final, final
+
+from dht.errors import (
+    Busy,
+    DhtError,
+    MessageTooLarge,
+    NoServers,
+    NotDone,
+    NoViewLeader,
+    OutcomeUnknown,
+    WrongEpoch,
+)
 
 __all__ = [
     "BrokenRule",
@@ -19,6 +30,7 @@ __all__ = [
     "Node",
     "NotDone",
     "OutcomeUnknown",
+    "Pipeline",
     "Ring",
     "SimCluster",
     "WrongEpoch",
@@ -31,30 +43,6 @@ __all__ = [
 
 __version__: Final[str]
 build_profile: Final[str]
-
-class DhtError(Exception):
-    """Something that the ring could not do; the base of the errors of this module."""
-
-class NoViewLeader(DhtError):
-    """It did not happen: no view leader answered."""
-
-class NoServers(DhtError):
-    """It did not happen: the view has no server."""
-
-class Busy(DhtError):
-    """It did not happen: another client is writing this name."""
-
-class WrongEpoch(DhtError):
-    """It did not happen: a server voted in another epoch."""
-
-class NotDone(DhtError):
-    """It did not happen: nobody could serve it in time. Safe to try again."""
-
-class MessageTooLarge(DhtError):
-    """It did not happen: the message is longer than a limit allows."""
-
-class OutcomeUnknown(DhtError):
-    """It may have happened: no answer came in time. Read the name before writing it again."""
 
 class BrokenRule(AssertionError):
     """A simulated ring did what no ring may do: a bug of `dht`. The text has the trace's end."""
@@ -377,10 +365,10 @@ class Client:
             request: A JSON object.
 
         Returns:
-            The reply, a JSON object; `{"error": "can't connect to HOST"}` where none came.
+            The reply, a JSON object; `{"error": "can't connect to HOST"}` where nobody was reached.
 
         Raises:
-            ConnectionError: Nobody can be reached.
+            OutcomeUnknown: The request was sent, and no reply came.
             MessageTooLarge: The message is longer than a limit allows.
         """
 
@@ -391,10 +379,25 @@ class Client:
             request: A JSON object.
 
         Returns:
-            The reply, a JSON object; `{"error": "can't connect to HOST"}` where none came.
+            The reply, a JSON object; `{"error": "can't connect to HOST"}` where nobody was reached.
 
         Raises:
-            ConnectionError: Nobody can be reached.
+            OutcomeUnknown: The request was sent, and no reply came.
+            MessageTooLarge: The message is longer than a limit allows.
+        """
+
+    def call_address(self, address: str, request: str) -> str:
+        """Send a request to any server and wait for the reply.
+
+        Args:
+            address: `HOST:PORT`.
+            request: A JSON object.
+
+        Returns:
+            The reply, a JSON object; `{"error": "can't connect to HOST"}` where nobody was reached.
+
+        Raises:
+            OutcomeUnknown: The request was sent, and no reply came.
             MessageTooLarge: The message is longer than a limit allows.
         """
 
@@ -438,6 +441,44 @@ class Client:
             MessageTooLarge: The message is longer than a limit allows.
             OutcomeUnknown: No answer came in time.
         """
+
+    def setr_many(self, pairs: Sequence[tuple[str, str]]) -> list[list[str] | DhtError]:
+        """Store many values at once, over kept-open connections.
+
+        Args:
+            pairs: JSON strings, each with a JSON value.
+
+        Returns:
+            What became of each, in their order: the addresses of the servers that hold it now, or
+            an error.
+
+        Raises:
+            OutcomeUnknown: The client was closed meanwhile; each may have happened.
+        """
+
+    def getr_many(self, keys: Sequence[str]) -> list[str | DhtError | None]:
+        """Read many names at once, over kept-open connections.
+
+        Args:
+            keys: JSON strings.
+
+        Returns:
+            What became of each, in their order: the value as JSON, `None` where the name has none,
+            or an error.
+
+        Raises:
+            OutcomeUnknown: The client was closed meanwhile.
+        """
+
+    def sleep(self, seconds: float) -> None:
+        """Let time pass; what a signal handler raises ends it.
+
+        Args:
+            seconds: How long, 0 or more.
+        """
+
+    def monotonic(self) -> float:
+        """Return the seconds since the client was made."""
 
     def close(self) -> None:
         """Close the connections. Closing again does nothing."""
@@ -582,3 +623,54 @@ class SimCluster:
 
     def trace(self) -> str:
         """Return the last lines of what happened, one event each."""
+
+@final
+class Pipeline:
+    """Many calls under way at once; nothing here waits.
+
+    Each call has a ticket. Once `fileno()` is readable, `finished()` gives what has ended. The
+    calls of all pipelines of a process are carried by one thread, which never touches Python.
+    """
+
+    def __new__(
+        cls,
+        viewleader: str = ...,
+        server: str = ...,
+        timeout_ms: int = 5000,
+        message_bytes_max: int = ...,
+    ) -> Pipeline:
+        """Create a pipeline; nothing is sent yet. The arguments are those of `Client`."""
+
+    def fileno(self) -> int:
+        """Return the file descriptor that is readable when calls have ended."""
+
+    def setr_many(self, pairs: Sequence[tuple[str, str]]) -> int:
+        """Begin to store values; return the ticket."""
+
+    def getr_many(self, keys: Sequence[str]) -> int:
+        """Begin to read names; return the ticket."""
+
+    def call_server(self, request: str) -> int:
+        """Begin a request to the client's server; return the ticket."""
+
+    def call_viewleader(self, request: str) -> int:
+        """Begin a request to the view leader; return the ticket."""
+
+    def call_address(self, address: str, request: str) -> int:
+        """Begin a request to the server at `HOST:PORT`; return the ticket."""
+
+    def cancel(self, ticket: int) -> None:
+        """Give a call up. What was sent may have happened, and is not tried again."""
+
+    def finished(
+        self,
+    ) -> list[tuple[int, list[list[str] | str | DhtError | None] | str | Exception]]:
+        """Take what has ended, oldest first.
+
+        Returns:
+            Tickets, each with the list that `Client.setr_many` or `Client.getr_many` returns, with
+            a reply, or with an exception. Calls that were given up may be among them.
+        """
+
+    def close(self) -> None:
+        """Close the connections. Calls under way end with `OutcomeUnknown`."""

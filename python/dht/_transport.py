@@ -19,6 +19,9 @@ class Transport(Protocol):
     def call_viewleader(self, request: str) -> str:
         """Send a request to the view leader and return its reply."""
 
+    def call_address(self, address: str, request: str) -> str:
+        """Send a request to the server at `host:port` and return its reply."""
+
     def setr(self, key: str, value: str) -> list[str]:
         """Store a value; return the addresses of the servers that hold it."""
 

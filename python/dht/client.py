@@ -1,18 +1,31 @@
 """The client that Python programs use: names are strings, values anything that JSON knows."""
 
-import json
+from collections.abc import Iterable, Mapping
 from types import TracebackType
-from typing import Any, Self, cast
+from typing import Any, Self
 
-from dht import _dht
+from dht import _codec, _dht, _locks
 from dht._limits import MESSAGE_BYTES_MAX
+from dht._replicated import Replicated
 from dht._transport import Transport
+from dht.errors import DhtError, DidNotHappen, OutcomeUnknown, ServerUnreachable
+
+GIVE_BACK_S = 0.03
+"""How long Ctrl-C waits until the place in a lock's queue has been given back."""
+
+LISTING_PAUSE_S = 0.05
+"""The pause before the names of all servers are asked for again, after one did not answer."""
 
 
 class Client:
     """Reads and writes a ring.
 
-    Safe to share between threads; every call waits for its answer with the GIL released.
+    Safe to share between threads: every call waits for its answer with the interpreter released,
+    and Ctrl-C ends the wait within 0.1 s. Connections are kept open and used again. What failed is
+    tried again only where that is certainly safe: a retry is never executed twice.
+
+    A client belongs to the process that made it; in a forked child its methods raise
+    `RuntimeError`. After `close` they raise `ValueError`, as those of a closed file do.
 
     Args:
         viewleader: `HOST`, whose ports 39000 to 39009 are tried in order, or `HOST:PORT`.
@@ -21,8 +34,11 @@ class Client:
         timeout: How long one call may take, in seconds.
         message_bytes_max: The longest message that is accepted or sent, in bytes.
 
+    Raises:
+        ValueError: An address or the timeout makes no sense.
+
     Example:
-        >>> with Client("localhost") as client:
+        >>> with dht.Client("localhost") as client:
         ...     client.setr("apple", {"colour": "red"})
         ...     client.getr("apple")
         3
@@ -33,23 +49,35 @@ class Client:
         self,
         viewleader: str = "localhost",
         server: str = "localhost",
-        *,
         timeout: float = 5.0,
+        *,
         message_bytes_max: int = MESSAGE_BYTES_MAX,
     ) -> None:
-        self._native = _dht.Client(
+        self._transport: Transport = _dht.Client(
             viewleader=viewleader,
             server=server,
-            timeout_ms=max(1, round(timeout * 1000)),
+            timeout_ms=_codec.milliseconds(timeout),
             message_bytes_max=message_bytes_max,
         )
+        self._timeout = timeout
+        self._name = viewleader
 
     @classmethod
     def over(cls, transport: Transport) -> Self:
-        """Return a client whose calls `transport` carries."""
+        """Return a client whose calls, waits and clock are those of a transport.
+
+        Args:
+            transport: What carries the calls, such as a simulated network's. It is closed with the
+                client.
+        """
         client = cls.__new__(cls)
-        client._native = cast(_dht.Client, transport)
+        client._transport = transport
+        client._timeout = 5.0
+        client._name = type(transport).__name__
         return client
+
+    def __repr__(self) -> str:
+        return f"<dht.Client of {self._name}>"
 
     def __enter__(self) -> Self:
         """Return the client itself."""
@@ -66,139 +94,296 @@ class Client:
 
     def close(self) -> None:
         """Close the connections. Closing again does nothing."""
-        self._native.close()
+        self._transport.close()
+
+    @property
+    def replicated(self) -> Replicated:
+        """The ring's names and values as a mapping, without delete.
+
+        Example:
+            >>> client.replicated["apple"] = 1
+            >>> client.replicated.get("pear", 0)
+            0
+        """
+        return Replicated(self)
 
     def setr(self, name: str, value: Any) -> int:
         """Store a value on the three servers of a name.
 
         Args:
             name: Any string.
-            value: Anything that `json.dumps` takes.
+            value: `None`, a bool, number or string, or a list or dict of such values. What JSON
+                would change, such as a tuple or a dict with keys that are no strings, is refused.
+                `nan` and the infinities come back as they are, though other languages may not
+                read them.
 
         Returns:
-            How many servers hold it now.
+            How many servers hold it now: three, or all where there are fewer.
 
         Raises:
-            NoViewLeader, NoServers, Busy, WrongEpoch, NotDone, MessageTooLarge: It did not happen.
+            TypeError: The name is no string, or the value no JSON value.
+            DidNotHappen: Nothing was stored; the class says why, such as `NoViewLeader`,
+                `NoServers`, `Busy`, `NotDone` or `MessageTooLarge`.
             OutcomeUnknown: It may have happened; read the name before writing it again.
+
+        Example:
+            >>> client.setr("apple", {"colour": "red"})
+            3
         """
-        return len(self._native.setr(_name(name), json.dumps(value)))
+        name_json, value_json = _codec.encode_name(name), _codec.encode_value(value)
+        return len(self._transport.setr(name_json, value_json))
 
     def getr(self, name: str) -> Any:
         """Return the last acknowledged value of a name.
 
+        Args:
+            name: Any string.
+
+        Returns:
+            The value as `setr` was given it.
+
         Raises:
             KeyError: The name has no value.
-            NoViewLeader, NoServers, NotDone, OutcomeUnknown: Nobody could tell.
+            DhtError: Nobody could tell; the class says why, such as `NoViewLeader`.
+
+        Example:
+            >>> client.getr("apple")
+            {'colour': 'red'}
         """
-        text = self._native.getr(_name(name))
-        if text is None:
-            raise KeyError(name)
-        return json.loads(text)
+        return _codec.decode_value(name, self._transport.getr(_codec.encode_name(name)))
+
+    def setr_many(self, pairs: Mapping[str, Any] | Iterable[tuple[str, Any]]) -> dict[str, int]:
+        """Store many values at once, much faster than one by one. Their order is not defined.
+
+        Args:
+            pairs: A mapping, or pairs of name and value. Of a name that comes twice, the last
+                value is stored.
+
+        Returns:
+            How many servers hold each name now.
+
+        Raises:
+            TypeError: A name is no string, or a value no JSON value; nothing was sent.
+            ManyFailed: Some names failed. Its `errors` has the error of each of them, its `done`
+                what the others gave.
+            OutcomeUnknown: The client was closed meanwhile; each may have happened.
+
+        Example:
+            >>> client.setr_many({"apple": 1, "pear": 2})
+            {'apple': 3, 'pear': 3}
+        """
+        names, texts = _codec.encode_pairs(pairs)
+        return _codec.decode_stored(names, self._transport.setr_many(texts))
+
+    def getr_many(self, names: Iterable[str]) -> dict[str, Any]:
+        """Read many names at once, much faster than one by one. Each is read on its own.
+
+        Args:
+            names: Strings; one that comes twice is read once.
+
+        Returns:
+            The last acknowledged value of each name that has one, in the order of the names. A
+            name without a value is left out.
+
+        Raises:
+            TypeError: A name is no string; nothing was sent.
+            ManyFailed: Some names failed. Its `errors` has the error of each of them, its `done`
+                what the others gave.
+            OutcomeUnknown: The client was closed meanwhile.
+
+        Example:
+            >>> client.getr_many(["apple", "pear", "no such name"])
+            {'apple': 1, 'pear': 2}
+        """
+        wanted, texts = _codec.encode_names(names)
+        return _codec.decode_read(wanted, self._transport.getr_many(texts))
 
     def set(self, name: str, value: Any) -> None:
         """Store a value on one server only; `getr` does not see it.
 
+        Args:
+            name: Any string.
+            value: As for `setr`.
+
         Raises:
-            ConnectionError: The server cannot be reached.
-            DhtError: The server refused.
+            TypeError: The name is no string, or the value no JSON value.
+            ServerUnreachable: It did not happen: the server cannot be reached.
+            Refused: It did not happen: the server said no.
+            OutcomeUnknown: It may have happened.
         """
-        self._ask_server({"cmd": "set", "key": _checked(name), "val": value})
+        _codec.server_reply(self._transport.call_server(_codec.set_request(name, value)))
 
     def get(self, name: str) -> Any:
         """Return what one server holds under a name, by `set` or as one of its three servers.
 
+        Args:
+            name: Any string.
+
+        Returns:
+            The value.
+
         Raises:
             KeyError: The server holds nothing under this name.
-            ConnectionError: The server cannot be reached.
-            DhtError: The server refused.
+            ServerUnreachable: The server cannot be reached.
+            DhtError: The server said no, or did not answer.
         """
-        reply = self._ask_server({"cmd": "get", "key": _checked(name)})
-        if reply.get("status") == "not_found":
-            raise KeyError(name)
-        return reply["value"]
+        request = _codec.request("get", key=_codec.check_name(name))
+        return _codec.decode_get(name, self._transport.call_server(request))
 
     def query_all_keys(self) -> list[str]:
         """Return every name that one server holds a value of.
 
         Raises:
-            ConnectionError: The server cannot be reached.
-            DhtError: The server refused.
+            ServerUnreachable: The server cannot be reached.
+            DhtError: The server said no, or did not answer.
         """
-        names: list[str] = self._ask_server({"cmd": "query_all_keys"})["result"]
-        return names
+        return _codec.decode_keys(self._transport.call_server(_codec.request("query_all_keys")))
 
     def print(self, *words: str) -> None:
         """Let one server print words on its standard output.
 
         Raises:
-            ConnectionError: The server cannot be reached.
-            DhtError: The server refused.
+            ServerUnreachable: It did not happen: the server cannot be reached.
+            Refused: It did not happen: the server said no.
+            OutcomeUnknown: It may have happened.
         """
-        self._ask_server({"cmd": "print", "text": list(words)})
+        _codec.server_reply(self._transport.call_server(_codec.request("print", text=list(words))))
 
     def query_servers(self) -> list[tuple[str, int]]:
         """Return the address and the ring position of every server, by position.
 
         Raises:
-            ConnectionError: The view leader cannot be reached.
-            DhtError: The view leader refused.
+            NoViewLeader: The view leader cannot be reached.
+            DhtError: The view leader said no, or did not answer.
         """
-        reply = self._ask_viewleader({"cmd": "query_servers"})
-        return [(address, position) for address, position in reply["result"]]
+        request = _codec.request("query_servers")
+        return _codec.decode_view(self._transport.call_viewleader(request))
 
-    def lock_get(self, lock: str, requestor: str) -> bool:
-        """Ask for a lock once; whoever does not get it is queued, first come first served.
+    def lock_get(
+        self, lock: str, client: str, wait: bool = True, timeout: float | None = None
+    ) -> bool:
+        """Take a lock of the view leader; who waits is served first come, first served.
+
+        Whoever stops waiting, by a timeout, an error or Ctrl-C, gives the place in the queue back.
 
         Args:
             lock: The lock's name.
-            requestor: Who asks; the same name asks again for the same place in the queue.
+            client: Who asks: any name that nobody else uses. One that holds the lock already is
+                granted it again at once.
+            wait: Whether to wait while another client holds the lock.
+            timeout: How long to wait, in seconds; `None` for ever.
 
         Returns:
-            Whether `requestor` holds the lock now.
+            True once `client` holds the lock; False, without `wait`, where another one does.
 
         Raises:
-            ConnectionError: The view leader cannot be reached.
-            DhtError: The view leader refused.
-        """
-        request = {"cmd": "lock_get", "lockid": lock, "requestor": requestor}
-        return bool(self._ask_viewleader(request)["status"] == "granted")
+            TimeoutError: It was not granted in time.
+            NoViewLeader: The view leader cannot be reached.
+            Refused: The view leader said no: there are too many locks, or waiters.
+            OutcomeUnknown: The view leader did not answer. `client` may have the lock:
+                `lock_release` gives it back.
 
-    def lock_release(self, lock: str, requestor: str) -> bool:
-        """Give a lock, or a place in its queue, back.
+        Example:
+            >>> client.lock_get("printer", "ann")
+            True
+        """
+        request = _codec.lock_request("lock_get", lock, client)
+        _locks.check_timeout(timeout)
+        clock = self._transport.monotonic
+        until = None if timeout is None else clock() + timeout
+        pause = _locks.POLL_FIRST_S
+        try:
+            while _codec.decode_status(self._transport.call_viewleader(request)) != "granted":
+                if not wait:
+                    self.lock_release(lock, client)
+                    return False
+                rest = pause if until is None else until - clock()
+                if timeout is not None and rest <= 0:
+                    raise _locks.not_in_time(lock, client, timeout)
+                self._transport.sleep(min(pause, rest))
+                pause = _locks.next_pause(pause)
+        except BaseException as error:
+            if not isinstance(error, DidNotHappen):
+                self._give_back(lock, client, error)
+            raise
+        return True
+
+    def lock_release(self, lock: str, client: str) -> bool:
+        """Give a lock, or the place in its queue, back.
+
+        Args:
+            lock: The lock's name.
+            client: The name under which it was asked for.
 
         Returns:
-            Whether `requestor` had either.
+            Whether `client` had either.
 
         Raises:
-            ConnectionError: The view leader cannot be reached.
-            DhtError: The view leader refused.
+            NoViewLeader: It did not happen: the view leader cannot be reached.
+            Refused: It did not happen: the view leader said no.
+            OutcomeUnknown: It may have happened. It is safe to do it again.
         """
-        request = {"cmd": "lock_release", "lockid": lock, "requestor": requestor}
-        return bool(self._ask_viewleader(request)["status"] == "ok")
+        request = _codec.lock_request("lock_release", lock, client)
+        return _codec.decode_status(self._transport.call_viewleader(request)) == "ok"
 
-    def _ask_server(self, request: dict[str, Any]) -> dict[str, Any]:
-        return _checked_reply(self._native.call_server(json.dumps(request)))
+    def lock(
+        self, name: str, client: str | None = None, *, timeout: float | None = None
+    ) -> _locks.Lock:
+        """Return a context manager that holds a lock of the view leader.
 
-    def _ask_viewleader(self, request: dict[str, Any]) -> dict[str, Any]:
-        return _checked_reply(self._native.call_viewleader(json.dumps(request)))
+        Args:
+            name: The lock's name.
+            client: Who holds it; a name that nobody else has where it is left out.
+            timeout: How long to wait for it, in seconds; `None` for ever.
 
+        Returns:
+            What `with` takes. Entering it waits, and raises what `lock_get` does. Leaving it
+            releases the lock, also where the block raises; `LockLost` says that the lock was not
+            held to the end.
 
-def _name(name: str) -> str:
-    return json.dumps(_checked(name))
+        Example:
+            >>> with client.lock("counter", timeout=10):
+            ...     client.setr("counter", client.replicated.get("counter", 0) + 1)
+            3
+        """
+        return _locks.Lock(self, name, client, timeout)
 
+    def _give_back(self, lock: str, client: str, error: BaseException) -> None:
+        """Release what a wait that has failed may have left, without hiding its error."""
 
-def _checked(name: str) -> str:
-    if not isinstance(name, str):
-        raise TypeError(f"a name is a str, not {type(name).__name__}")
-    return name
+        def release() -> None:
+            try:
+                self.lock_release(lock, client)
+            except (DhtError, OSError, ValueError, RuntimeError) as failed:
+                error.add_note(f"the place in the queue of {lock!r} was not given back: {failed}")
 
+        if isinstance(error, Exception):
+            release()
+            return
+        # Whoever pressed Ctrl-C does not wait for a view leader that is silent.
+        import threading
 
-def _checked_reply(text: str) -> dict[str, Any]:
-    reply: dict[str, Any] = json.loads(text)
-    error = reply.get("error")
-    if error is None:
-        return reply
-    if str(error).startswith("can't connect"):
-        raise ConnectionError(error)
-    raise _dht.DhtError(error)
+        thread = threading.Thread(target=release, daemon=True)
+        thread.start()
+        thread.join(GIVE_BACK_S)
+
+    def _ring_names(self) -> list[str]:
+        """Return the names that any server of the view holds, each once."""
+        clock = self._transport.monotonic
+        until = clock() + self._timeout
+        while True:
+            try:
+                return self._list_names()
+            except (ServerUnreachable, OutcomeUnknown):
+                # A server has ended; the next view may know it.
+                if clock() >= until:
+                    raise
+            self._transport.sleep(LISTING_PAUSE_S)
+
+    def _list_names(self) -> list[str]:
+        request = _codec.request("query_all_keys")
+        names: dict[str, None] = {}
+        for address, _ in self.query_servers():
+            listed = _codec.decode_keys(self._transport.call_address(address, request))
+            names.update(dict.fromkeys(listed))
+        return sorted(names)

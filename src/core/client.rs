@@ -139,6 +139,11 @@ impl Client {
         self.finished.pop_front()
     }
 
+    /// Forgets an operation: nobody wants to know how it ends. What was sent may have happened.
+    pub fn abandon(&mut self, id: OpId) {
+        self.ops.remove(&id);
+    }
+
     /// Takes the next step: to the primary where the route is known, else to the leader.
     fn go(&mut self, now: Millis, id: OpId, out: &mut Vec<Output>) {
         let Some(running) = self.ops.get_mut(&id) else {

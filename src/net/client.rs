@@ -11,13 +11,13 @@ use std::time::{Duration, Instant};
 use thiserror::Error;
 
 use super::blocking::{Interrupted, Patience, connect, exchange, is_silent};
-use super::hosts::{Hosts, SERVER_PORTS, VIEWLEADER_PORTS, is_error};
+use super::hosts::{Hosts, Round, SERVER_PORTS, VIEWLEADER_PORTS};
 use super::limits::Limits;
 use super::node::random_u64;
 use crate::core::client::{Client, ClientConfig, Op, OpError, Outcome};
 use crate::core::machine::{CallError, Input, Machine, Millis, Output, Target};
 use crate::core::wire::frame::FRAME_BYTES_MAX;
-use crate::core::wire::json::{Json, Object};
+use crate::core::wire::json::Json;
 use crate::core::wire::text::Text;
 
 /// A client's options.
@@ -51,7 +51,7 @@ pub enum ClientError {
     #[error("interrupted")]
     Interrupted,
     /// Did not happen: the client was closed before.
-    #[error("the client is closed")]
+    #[error("the client is closed; make a new one")]
     Closed,
     /// Did not happen: the message is over the limit.
     #[error("message of {length} bytes is over the limit of {limit}; see --max-message-size")]
@@ -64,6 +64,12 @@ pub enum ClientError {
     /// None of the ports gave a reply without `error`.
     #[error("can't connect to {0}")]
     Unreachable(String),
+    /// May have happened: the request was sent, and none of the ports gave a reply in time.
+    #[error("no reply from {0}; it may have happened, so look before you ask again")]
+    Unanswered(String),
+    /// May have happened: the client was closed, or its process is about to end.
+    #[error("the client was closed before the answer; what was asked for may have happened")]
+    Abandoned,
     /// An operation on the ring failed.
     #[error(transparent)]
     Op(#[from] OpError),
@@ -122,6 +128,16 @@ impl BlockingClient {
         self.call_range(&self.viewleader, request, stop)
     }
 
+    /// The same, to a server at `host:port`.
+    pub fn call_address(
+        &self,
+        addr: &str,
+        request: &[u8],
+        stop: StopCheck,
+    ) -> Result<Vec<u8>, ClientError> {
+        self.call_range(&Hosts::one(addr.to_owned()), request, stop)
+    }
+
     /// Stores a value on the key's servers; gives their addresses, primary first.
     pub fn setr(
         &self,
@@ -144,6 +160,24 @@ impl BlockingClient {
         }
     }
 
+    /// Waits; a wait of no length still asks `stop`.
+    pub fn sleep(&self, span: Duration, stop: StopCheck) -> Result<(), ClientError> {
+        if stop() {
+            return Err(ClientError::Interrupted);
+        }
+        Ok(self.patience(span.as_millis() as Millis, stop).sleep()?)
+    }
+
+    /// How long this client has been there.
+    pub fn age(&self) -> Duration {
+        self.started.elapsed()
+    }
+
+    /// Fails once the client is closed.
+    pub fn check_open(&self) -> Result<(), ClientError> {
+        self.check(0)
+    }
+
     /// Closes the connections; every later call fails. What runs meanwhile runs on.
     pub fn close(&self) {
         self.closed.store(true, Ordering::SeqCst);
@@ -158,17 +192,14 @@ impl BlockingClient {
         stop: StopCheck,
     ) -> Result<Vec<u8>, ClientError> {
         self.check(request.len())?;
+        let mut round = Round::new(hosts);
         for addr in &hosts.addrs {
             let patience = self.patience(self.options.timeout_ms, stop);
-            // An error means that another program has the port; but where one port was named, it
-            // is the answer.
-            if let Ok(reply) = self.exchange(addr, request, false, patience)?
-                && (!is_error(&reply) || (hosts.addrs.len() == 1 && Object::parse(&reply).is_ok()))
-            {
+            if let Some(reply) = round.judge(self.exchange(addr, request, false, patience)?) {
                 return Ok(reply);
             }
         }
-        Err(ClientError::Unreachable(hosts.name.clone()))
+        Err(round.give_up())
     }
 
     /// Runs an operation on a machine of its own.
@@ -184,12 +215,7 @@ impl BlockingClient {
         if at_rest && !self.closed.load(Ordering::SeqCst) {
             lock(&self.machines).push(machine);
         }
-        Ok(result.map_err(|error| match error {
-            OpError::NoViewLeader(why) => {
-                OpError::NoViewLeader(format!("{}: {why}", self.viewleader.name))
-            }
-            other => other,
-        })?)
+        Ok(result.map_err(|error| self.viewleader.name_in(error))?)
     }
 
     /// Drives the machine until the operation ends: how, and whether nothing is left to do.

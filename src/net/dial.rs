@@ -70,7 +70,7 @@ impl Dialer {
 
 /// Whether the connection is open and has nothing to read. Asks the system, which knows before the
 /// runtime does.
-fn is_silent(stream: &TcpStream) -> bool {
+pub(super) fn is_silent(stream: &TcpStream) -> bool {
     let mut byte = [MaybeUninit::uninit()];
     let peeked = SockRef::from(stream).peek(&mut byte);
     peeked.is_err_and(|error| error.kind() == io::ErrorKind::WouldBlock)

@@ -5,6 +5,8 @@ use std::net::{Ipv4Addr, SocketAddr, SocketAddrV4, ToSocketAddrs};
 use std::ops::Range;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
+use super::client::ClientError;
+use crate::core::client::OpError;
 use crate::core::machine::CallError;
 use crate::core::wire::json::Object;
 
@@ -36,10 +38,50 @@ impl Hosts {
         Ok(Hosts { name: name.to_owned(), addrs, first: AtomicUsize::new(0) })
     }
 
+    /// One address, `host:port`.
+    pub(super) fn one(addr: String) -> Self {
+        Hosts { name: addr.clone(), addrs: vec![addr], first: AtomicUsize::new(0) }
+    }
+
+    /// Says in an error which view leader it is about.
+    pub(super) fn name_in(&self, error: OpError) -> OpError {
+        match error {
+            OpError::NoViewLeader(why) => OpError::NoViewLeader(format!("{}: {why}", self.name)),
+            other => other,
+        }
+    }
+
     /// Begins a search at the address that answered last.
     pub(super) fn search(&self) -> Search<'_> {
         let first = self.first.load(Ordering::Relaxed);
         Search { hosts: self, first, tried: 0, errors: Vec::new(), reply: None }
+    }
+}
+
+/// A round of one request over the addresses of a party, for requests that may be no repetition.
+#[derive(Debug)]
+pub(super) struct Round<'a> {
+    hosts: &'a Hosts,
+    maybe: bool,
+}
+
+impl<'a> Round<'a> {
+    pub(super) fn new(hosts: &'a Hosts) -> Self {
+        Round { hosts, maybe: false }
+    }
+
+    /// Takes what an address gave. `Some`: that is the answer. An `error` means that another program
+    /// has the port; but where one port was named, it is the answer.
+    pub(super) fn judge(&mut self, result: Result<Vec<u8>, CallError>) -> Option<Vec<u8>> {
+        self.maybe |= matches!(result, Err(CallError::Lost(_)));
+        let alone = self.hosts.addrs.len() == 1;
+        result.ok().filter(|reply| !is_error(reply) || (alone && Object::parse(reply).is_ok()))
+    }
+
+    /// The error where none was an answer.
+    pub(super) fn give_up(self) -> ClientError {
+        let name = self.hosts.name.clone();
+        if self.maybe { ClientError::Unanswered(name) } else { ClientError::Unreachable(name) }
     }
 }
 

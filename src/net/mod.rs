@@ -1,27 +1,34 @@
 //! Drives a machine over TCP: one thread per node, one connection task per socket.
 //!
 //! A table of contents. [`Node`] runs a view leader or a server; [`BlockingClient`] is what a
-//! program calls. What a frame means is not known here; see [`crate::core`].
+//! program calls, and [`Remote`] what it asks for many things at once. What a frame means is not known here; see [`crate::core`].
 
+mod batches;
 mod blocking;
 mod client;
 mod connection;
 mod dial;
 mod driver;
+mod engine;
 mod exchange;
 mod frames;
 mod hold;
 mod hosts;
 mod limits;
+mod line;
 mod listener;
 mod node;
 mod notes;
 mod peer;
+mod remote;
+mod session;
 
 pub use client::{BlockingClient, ClientError, ClientOptions, StopCheck};
+pub use engine::Engine;
 pub use hosts::{SERVER_PORTS, VIEWLEADER_PORTS};
 pub use limits::Limits;
 pub use node::{LeaderOptions, Listener, Node, NodeOptions, ServerOptions};
+pub use remote::{Answer, Done, Party, Remote, Ticket, Work};
 
 use crate::core::wire::text::Text;
 

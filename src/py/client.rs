@@ -1,22 +1,31 @@
 //! `Client`: the blocking client.
 
 use std::cell::RefCell;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
 use pyo3::exceptions::PyValueError;
 use pyo3::prelude::*;
 
+use super::engine;
 use super::errors::from_client;
 use super::fork::Home;
+use super::results::{from_ops, parse, parse_key, reads, to_ascii, writes};
+use crate::core::client::Op;
 use crate::core::machine::Millis;
-use crate::core::wire::json::Json;
-use crate::core::wire::text::Text;
-use crate::net::{BlockingClient, ClientError, ClientOptions, StopCheck, error_reply};
+use crate::net::{
+    Answer, BlockingClient, ClientError, ClientOptions, Remote, StopCheck, Work, error_reply,
+};
 
 /// A client that any thread may use; all its methods block with the interpreter released.
 #[pyclass(frozen, module = "dht._dht")]
 #[derive(Debug)]
 pub(super) struct Client {
     client: BlockingClient,
+    options: ClientOptions,
+    /// What carries the calls that name many names; begun by the first of them. Locked for a moment
+    /// only, by threads that hold the interpreter.
+    remote: Mutex<Option<Arc<Remote>>>,
     home: Home,
 }
 
@@ -33,9 +42,9 @@ impl Client {
     ) -> PyResult<Self> {
         let (viewleader, server) = (viewleader.to_owned(), server.to_owned());
         let options = ClientOptions { viewleader, server, timeout_ms, message_bytes_max };
-        let client = BlockingClient::new(options)
+        let client = BlockingClient::new(options.clone())
             .map_err(|error| PyValueError::new_err(error.to_string()))?;
-        Ok(Client { client, home: Home::here() })
+        Ok(Client { client, options, remote: Mutex::default(), home: Home::here() })
     }
 
     /// Sends one request to the server.
@@ -48,6 +57,12 @@ impl Client {
     #[pyo3(signature = (request))]
     fn call_viewleader(&self, py: Python<'_>, request: &str) -> PyResult<String> {
         self.call(py, |stop| self.client.call_viewleader(request.as_bytes(), stop))
+    }
+
+    /// Sends one request to any server.
+    #[pyo3(signature = (address, request))]
+    fn call_address(&self, py: Python<'_>, address: &str, request: &str) -> PyResult<String> {
+        self.call(py, |stop| self.client.call_address(address, request.as_bytes(), stop))
     }
 
     /// Stores a value on the key's servers.
@@ -65,10 +80,37 @@ impl Client {
         Ok(value.map(|value| value.as_str().to_owned()))
     }
 
+    /// Stores many values at once.
+    #[pyo3(signature = (pairs))]
+    fn setr_many(&self, py: Python<'_>, pairs: Vec<(String, String)>) -> PyResult<Vec<Py<PyAny>>> {
+        self.many(py, || writes(&pairs))
+    }
+
+    /// Reads many names at once.
+    #[pyo3(signature = (keys))]
+    fn getr_many(&self, py: Python<'_>, keys: Vec<String>) -> PyResult<Vec<Py<PyAny>>> {
+        self.many(py, || reads(&keys))
+    }
+
+    /// Waits; a signal ends it.
+    #[pyo3(signature = (seconds))]
+    fn sleep(&self, py: Python<'_>, seconds: f64) -> PyResult<()> {
+        let span = Duration::try_from_secs_f64(seconds)
+            .map_err(|_| PyValueError::new_err("a wait is a number of seconds, 0 or more"))?;
+        self.run(py, |stop| self.client.sleep(span, stop))
+    }
+
+    /// Seconds since the client was made.
+    #[pyo3(signature = ())]
+    fn monotonic(&self) -> f64 {
+        self.client.age().as_secs_f64()
+    }
+
     /// Closes the connections.
     #[pyo3(signature = ())]
     fn close(&self, py: Python<'_>) {
         if self.home.is_here() {
+            drop(self.remote.lock().unwrap_or_else(PoisonError::into_inner).take());
             py.detach(|| self.client.close());
         }
     }
@@ -87,6 +129,32 @@ impl Client {
             result => result,
         })?;
         to_ascii(&reply)
+    }
+
+    /// Does many operations at once.
+    fn many(
+        &self,
+        py: Python<'_>,
+        ops: impl FnOnce() -> PyResult<Vec<Op>> + Send,
+    ) -> PyResult<Vec<Py<PyAny>>> {
+        self.home.check("Client")?;
+        let ops = py.detach(ops)?;
+        self.client.check_open().map_err(|error| from_client(&error))?;
+        let remote = self.remote(py)?;
+        match self.run(py, |stop| remote.ask(Work::Ops(ops), stop))? {
+            Answer::Ops(ends) => from_ops(py, ends),
+            Answer::Call(_) | Answer::Abandoned => unreachable!("operations end as operations"),
+        }
+    }
+
+    fn remote(&self, py: Python<'_>) -> PyResult<Arc<Remote>> {
+        let mut remote = self.remote.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(remote) = &*remote {
+            return Ok(remote.clone());
+        }
+        let opened = Arc::new(engine::open(py, self.options.clone())?);
+        *remote = Some(opened.clone());
+        Ok(opened)
     }
 
     /// Runs `call` without the interpreter, which it asks for signals while it blocks. What a
@@ -110,18 +178,4 @@ impl Client {
             result.map_err(|error| raised.take().unwrap_or_else(|| from_client(&error)))
         })
     }
-}
-
-pub(super) fn parse(text: &str) -> PyResult<Json> {
-    Json::parse(text.as_bytes())
-        .map_err(|error| PyValueError::new_err(format!("not a JSON text: {error}")))
-}
-
-pub(super) fn parse_key(text: &str) -> PyResult<Text> {
-    parse(text)?.to_text().ok_or_else(|| PyValueError::new_err("the key is not a JSON string"))
-}
-
-/// A reply with what is not ASCII escaped.
-pub(super) fn to_ascii(reply: &[u8]) -> PyResult<String> {
-    Ok(parse(&String::from_utf8_lossy(reply))?.as_str().to_owned())
 }

@@ -2,21 +2,42 @@
 
 use std::io;
 
-use pyo3::create_exception;
-use pyo3::exceptions::{PyConnectionError, PyException, PyOSError, PyRuntimeError, PyValueError};
+use pyo3::exceptions::{PyOSError, PyRuntimeError, PyValueError};
 use pyo3::prelude::*;
 
 use crate::core::client::OpError;
 use crate::net::ClientError;
 
-create_exception!(dht, DhtError, PyException, "Base of what can go wrong with the ring.");
-create_exception!(dht, NoViewLeader, DhtError, "Did not happen: no view leader answered.");
-create_exception!(dht, NoServers, DhtError, "Did not happen: the view has no server.");
-create_exception!(dht, Busy, DhtError, "Did not happen: somebody else writes this key.");
-create_exception!(dht, WrongEpoch, DhtError, "Did not happen: a server voted in another epoch.");
-create_exception!(dht, NotDone, DhtError, "Did not happen: nobody could serve it in time.");
-create_exception!(dht, MessageTooLarge, DhtError, "Did not happen: a message is over the limit.");
-create_exception!(dht, OutcomeUnknown, DhtError, "May have happened: no answer came in time.");
+/// The package's own exceptions, which have several bases and are therefore classes of Python.
+mod classes {
+    pyo3::import_exception!(dht.errors, Busy);
+    pyo3::import_exception!(dht.errors, DhtError);
+    pyo3::import_exception!(dht.errors, MessageTooLarge);
+    pyo3::import_exception!(dht.errors, NoServers);
+    pyo3::import_exception!(dht.errors, NoViewLeader);
+    pyo3::import_exception!(dht.errors, NotDone);
+    pyo3::import_exception!(dht.errors, OutcomeUnknown);
+    pyo3::import_exception!(dht.errors, ServerUnreachable);
+    pyo3::import_exception!(dht.errors, WrongEpoch);
+}
+
+pub(super) use classes::{
+    Busy, DhtError, MessageTooLarge, NoServers, NoViewLeader, NotDone, OutcomeUnknown,
+    ServerUnreachable, WrongEpoch,
+};
+
+/// Makes the exceptions known in the native module too.
+pub(super) fn export(module: &Bound<'_, PyModule>) -> PyResult<()> {
+    let py = module.py();
+    module.add("Busy", py.get_type::<Busy>())?;
+    module.add("DhtError", py.get_type::<DhtError>())?;
+    module.add("MessageTooLarge", py.get_type::<MessageTooLarge>())?;
+    module.add("NoServers", py.get_type::<NoServers>())?;
+    module.add("NoViewLeader", py.get_type::<NoViewLeader>())?;
+    module.add("NotDone", py.get_type::<NotDone>())?;
+    module.add("OutcomeUnknown", py.get_type::<OutcomeUnknown>())?;
+    module.add("WrongEpoch", py.get_type::<WrongEpoch>())
+}
 
 /// The exception for a failed call of the client.
 pub(super) fn from_client(error: &ClientError) -> PyErr {
@@ -25,7 +46,8 @@ pub(super) fn from_client(error: &ClientError) -> PyErr {
         ClientError::Interrupted => PyRuntimeError::new_err(text),
         ClientError::Closed => PyValueError::new_err(text),
         ClientError::TooLarge { .. } => MessageTooLarge::new_err(text),
-        ClientError::Unreachable(_) => PyConnectionError::new_err(text),
+        ClientError::Unreachable(_) => ServerUnreachable::new_err(text),
+        ClientError::Unanswered(_) | ClientError::Abandoned => OutcomeUnknown::new_err(text),
         ClientError::Op(error) => match error {
             OpError::NoViewLeader(_) => NoViewLeader::new_err(text),
             OpError::NoServers => NoServers::new_err(text),

@@ -2,6 +2,7 @@
 //! and wraps the result. Nothing else is decided here.
 
 mod client;
+mod engine;
 mod errors;
 mod exit;
 mod fork;
@@ -10,6 +11,8 @@ mod history;
 mod listener;
 mod node;
 mod notes;
+mod pipeline;
+mod results;
 mod ring;
 mod seat;
 mod sim;
@@ -22,11 +25,6 @@ mod _dht {
     #[pymodule_export]
     use super::client::Client;
     #[pymodule_export]
-    use super::errors::{
-        Busy, DhtError, MessageTooLarge, NoServers, NoViewLeader, NotDone, OutcomeUnknown,
-        WrongEpoch,
-    };
-    #[pymodule_export]
     use super::exit::end_waits;
     #[pymodule_export]
     use super::hash::hash_key;
@@ -37,6 +35,8 @@ mod _dht {
     #[pymodule_export]
     use super::node::Node;
     #[pymodule_export]
+    use super::pipeline::Pipeline;
+    #[pymodule_export]
     use super::ring::Ring;
     #[pymodule_export]
     use super::seat::BrokenRule;
@@ -45,6 +45,7 @@ mod _dht {
 
     #[pymodule_init]
     fn init(module: &Bound<'_, PyModule>) -> PyResult<()> {
+        super::errors::export(module)?;
         module.add("__version__", env!("CARGO_PKG_VERSION"))?;
         module.add("build_profile", if cfg!(debug_assertions) { "debug" } else { "release" })
     }

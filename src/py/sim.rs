@@ -5,8 +5,8 @@ use std::cell::Cell;
 use pyo3::exceptions::PyValueError;
 use pyo3::prelude::*;
 
-use super::client::{parse, parse_key, to_ascii};
 use super::errors::from_client;
+use super::results::{parse, parse_key, to_ascii};
 use super::seat::Seat;
 use crate::core::client::{ClientConfig, Op, OpId, Outcome};
 use crate::core::leader::LeaderConfig;

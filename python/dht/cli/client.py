@@ -134,7 +134,7 @@ class _Command:
         while True:
             try:
                 reply = loads(call(json.dumps(request)))
-            except ConnectionError:
+            except (ConnectionError, _dht.OutcomeUnknown):
                 reply = {"error": f"can't connect to {host}"}
             except (_dht.DhtError, ValueError) as error:
                 reply = {"error": str(error)}

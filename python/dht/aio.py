@@ -1,0 +1,399 @@
+"""The client for asyncio. `import dht` does not import this; `dht.AsyncClient` does."""
+
+import asyncio
+import os
+import threading
+from collections.abc import Awaitable, Iterable, Mapping
+from types import TracebackType
+from typing import Any, Self, TypeVar
+
+from dht import _codec, _dht, _locks
+from dht._limits import MESSAGE_BYTES_MAX
+from dht.errors import DhtError, DidNotHappen, OutcomeUnknown
+
+__all__ = ["AsyncClient", "AsyncLock"]
+
+GIVE_BACK_S = 0.5
+"""How long a cancelled wait for a lock takes at most to give its place in the queue back."""
+
+T = TypeVar("T")
+
+
+class AsyncClient:
+    """Reads and writes a ring from asyncio: the methods of `dht.Client`, to be awaited.
+
+    Any number of calls may be under way at once; they share kept-open connections to each server.
+    A call that is cancelled never leaves its reply to another one. A write that is cancelled may
+    or may not have happened; what was not sent yet is not sent any more.
+
+    It may be used from several event loops, one after another or at once. The connections are
+    served by one thread of the process, which is started by the first call and never touches
+    Python. In a forked child the methods raise `RuntimeError`, and after `close` `ValueError`.
+
+    Args:
+        viewleader: `HOST`, whose ports 39000 to 39009 are tried in order, or `HOST:PORT`.
+        server: The server for `set`, `get`, `query_all_keys` and `print`: `HOST`, whose ports
+            38000 to 38009 are tried in order, or `HOST:PORT`.
+        timeout: How long one call may take, in seconds.
+        message_bytes_max: The longest message that is accepted or sent, in bytes.
+
+    Example:
+        >>> async with dht.AsyncClient("localhost") as client:
+        ...     await client.setr("apple", {"colour": "red"})
+        ...     await client.getr("apple")
+        3
+        {'colour': 'red'}
+    """
+
+    def __init__(
+        self,
+        viewleader: str = "localhost",
+        server: str = "localhost",
+        timeout: float = 5.0,
+        *,
+        message_bytes_max: int = MESSAGE_BYTES_MAX,
+    ) -> None:
+        self._viewleader = viewleader
+        self._server = server
+        self._timeout_ms = _codec.milliseconds(timeout)
+        self._message_bytes_max = message_bytes_max
+        self._process = os.getpid()
+        self._closed = False
+        self._links: dict[asyncio.AbstractEventLoop, _Link] = {}
+        self._guard = threading.Lock()
+        # An address that makes no sense is told here, before anything is under way.
+        _dht.Client(viewleader=viewleader, server=server).close()
+
+    def __repr__(self) -> str:
+        return f"<dht.AsyncClient of {self._viewleader}>"
+
+    async def __aenter__(self) -> Self:
+        """Return the client itself."""
+        return self
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        """Close the client."""
+        await self.close()
+
+    async def close(self) -> None:
+        """Close the connections. Closing again does nothing.
+
+        Calls that are under way raise `OutcomeUnknown`.
+        """
+        if os.getpid() != self._process:
+            return
+        with self._guard:
+            self._closed = True
+            links, self._links = self._links, {}
+        here = asyncio.get_running_loop()
+        for loop, link in links.items():
+            if loop is here:
+                link.close()
+            elif not loop.is_closed():
+                loop.call_soon_threadsafe(link.close)
+
+    async def setr(self, name: str, value: Any) -> int:
+        """Store a value on the three servers of a name.
+
+        Args:
+            name: Any string.
+            value: As for `dht.Client.setr`.
+
+        Returns:
+            How many servers hold it now.
+
+        Raises:
+            TypeError: The name is no string, or the value no JSON value.
+            DidNotHappen: Nothing was stored; the class says why, such as `NoViewLeader`.
+            OutcomeUnknown: It may have happened; read the name before writing it again.
+        """
+        pair = (_codec.encode_name(name), _codec.encode_value(value))
+        link = self._link()
+        return len(_single(await link.answer(link.pipeline.setr_many([pair]))))
+
+    async def getr(self, name: str) -> Any:
+        """Return the last acknowledged value of a name.
+
+        Raises:
+            KeyError: The name has no value.
+            DhtError: Nobody could tell; the class says why, such as `NoViewLeader`.
+        """
+        text = _codec.encode_name(name)
+        link = self._link()
+        return _codec.decode_value(
+            name, _single(await link.answer(link.pipeline.getr_many([text])))
+        )
+
+    async def setr_many(
+        self, pairs: Mapping[str, Any] | Iterable[tuple[str, Any]]
+    ) -> dict[str, int]:
+        """Store many values at once; arguments, result and errors as for `dht.Client.setr_many`."""
+        names, texts = _codec.encode_pairs(pairs)
+        link = self._link()
+        return _codec.decode_stored(names, await link.answer(link.pipeline.setr_many(texts)))
+
+    async def getr_many(self, names: Iterable[str]) -> dict[str, Any]:
+        """Read many names at once; arguments, result and errors as for `dht.Client.getr_many`."""
+        wanted, texts = _codec.encode_names(names)
+        link = self._link()
+        return _codec.decode_read(wanted, await link.answer(link.pipeline.getr_many(texts)))
+
+    async def set(self, name: str, value: Any) -> None:
+        """Store a value on one server only; `getr` does not see it.
+
+        Raises:
+            TypeError: The name is no string, or the value no JSON value.
+            ServerUnreachable: It did not happen: the server cannot be reached.
+            Refused: It did not happen: the server said no.
+            OutcomeUnknown: It may have happened.
+        """
+        _codec.server_reply(await self._ask_server(_codec.set_request(name, value)))
+
+    async def get(self, name: str) -> Any:
+        """Return what one server holds under a name, by `set` or as one of its three servers.
+
+        Raises:
+            KeyError: The server holds nothing under this name.
+            ServerUnreachable: The server cannot be reached.
+            DhtError: The server said no, or did not answer.
+        """
+        request = _codec.request("get", key=_codec.check_name(name))
+        return _codec.decode_get(name, await self._ask_server(request))
+
+    async def query_all_keys(self) -> list[str]:
+        """Return every name that one server holds a value of; errors as for `get`."""
+        return _codec.decode_keys(await self._ask_server(_codec.request("query_all_keys")))
+
+    async def print(self, *words: str) -> None:
+        """Let one server print words on its standard output; errors as for `set`."""
+        _codec.server_reply(await self._ask_server(_codec.request("print", text=list(words))))
+
+    async def query_servers(self) -> list[tuple[str, int]]:
+        """Return the address and the ring position of every server, by position.
+
+        Raises:
+            NoViewLeader: The view leader cannot be reached.
+            DhtError: The view leader said no, or did not answer.
+        """
+        return _codec.decode_view(await self._ask_viewleader(_codec.request("query_servers")))
+
+    async def lock_get(
+        self, lock: str, client: str, wait: bool = True, timeout: float | None = None
+    ) -> bool:
+        """Take a lock of the view leader; who waits is served first come, first served.
+
+        Arguments, result and errors are those of `dht.Client.lock_get`. A wait that is cancelled
+        gives its place in the queue back, for which it takes at most 0.5 s.
+        """
+        request = _codec.lock_request("lock_get", lock, client)
+        _locks.check_timeout(timeout)
+        clock = asyncio.get_running_loop().time
+        until = None if timeout is None else clock() + timeout
+        pause = _locks.POLL_FIRST_S
+        asking = None
+        try:
+            while True:
+                # Not cancelled with its caller: it must not reach the leader behind the release.
+                asking = asyncio.ensure_future(self._ask_viewleader(request))
+                if _codec.decode_status(await asyncio.shield(asking)) == "granted":
+                    return True
+                if not wait:
+                    await _to_the_end(self.lock_release(lock, client))
+                    return False
+                rest = pause if until is None else until - clock()
+                if timeout is not None and rest <= 0:
+                    raise _locks.not_in_time(lock, client, timeout)
+                await asyncio.sleep(min(pause, rest))
+                pause = _locks.next_pause(pause)
+        except BaseException as error:
+            if asking and not isinstance(error, DidNotHappen):
+                await self._give_back(lock, client, asking, error)
+            raise
+
+    async def lock_release(self, lock: str, client: str) -> bool:
+        """Give a lock, or the place in its queue, back.
+
+        Returns:
+            Whether `client` had either.
+
+        Raises:
+            NoViewLeader: It did not happen: the view leader cannot be reached.
+            Refused: It did not happen: the view leader said no.
+            OutcomeUnknown: It may have happened. It is safe to do it again.
+        """
+        request = _codec.lock_request("lock_release", lock, client)
+        return _codec.decode_status(await self._ask_viewleader(request)) == "ok"
+
+    def lock(
+        self, name: str, client: str | None = None, *, timeout: float | None = None
+    ) -> "AsyncLock":
+        """Return a context manager that holds a lock; as `dht.Client.lock`.
+
+        Example:
+            >>> async with client.lock("counter", timeout=10):
+            ...     await client.setr("counter", 1)
+            3
+        """
+        return AsyncLock(self, name, client, timeout)
+
+    async def _ask_server(self, request: str) -> str:
+        link = self._link()
+        return str(await link.answer(link.pipeline.call_server(request)))
+
+    async def _ask_viewleader(self, request: str) -> str:
+        link = self._link()
+        return str(await link.answer(link.pipeline.call_viewleader(request)))
+
+    async def _give_back(
+        self, lock: str, client: str, asking: "asyncio.Future[str]", error: BaseException
+    ) -> None:
+        """Release what a wait that has failed may have left, without hiding its error."""
+
+        async def release() -> None:
+            await asyncio.wait([asking])
+            if not asking.cancelled():
+                asking.exception()  # It has been told, or nobody waits for it any more.
+            await self.lock_release(lock, client)
+
+        try:
+            async with asyncio.timeout(GIVE_BACK_S):
+                await release()
+        except (DhtError, OSError, ValueError, RuntimeError) as failed:
+            error.add_note(f"the place in the queue of {lock!r} was not given back: {failed}")
+
+    def _link(self) -> "_Link":
+        """Return what belongs to the running loop."""
+        if os.getpid() != self._process:
+            raise RuntimeError(
+                "this AsyncClient belongs to the parent process and does not work in a forked"
+                ' child; use multiprocessing\'s "spawn" start method, or create it in the child'
+            )
+        loop = asyncio.get_running_loop()
+        with self._guard:
+            if self._closed:
+                raise ValueError("the client is closed; make a new one")
+            link = self._links.get(loop)
+            if link is None:
+                self._links = {k: v for k, v in self._links.items() if not k.is_closed()}
+                pipeline = _dht.Pipeline(
+                    viewleader=self._viewleader,
+                    server=self._server,
+                    timeout_ms=self._timeout_ms,
+                    message_bytes_max=self._message_bytes_max,
+                )
+                link = self._links[loop] = _Link(loop, pipeline)
+            return link
+
+
+class _Link:
+    """The calls of one event loop; used on its thread alone."""
+
+    def __init__(self, loop: asyncio.AbstractEventLoop, pipeline: _dht.Pipeline) -> None:
+        self.pipeline = pipeline
+        self._loop = loop
+        self._waiting: dict[int, asyncio.Future[Any]] = {}
+        loop.add_reader(pipeline.fileno(), self._collect)
+
+    async def answer(self, ticket: int) -> Any:
+        """Return what a call came to; giving up the wait gives up the call."""
+        future = self._loop.create_future()
+        self._waiting[ticket] = future
+        try:
+            return await future
+        finally:
+            if self._waiting.pop(ticket, None) is not None:
+                self.pipeline.cancel(ticket)
+
+    def close(self) -> None:
+        """End all calls."""
+        self._loop.remove_reader(self.pipeline.fileno())
+        self.pipeline.close()
+        waiting, self._waiting = self._waiting, {}
+        for future in waiting.values():
+            if not future.done():
+                text = "the client was closed before the answer; it may have happened"
+                future.set_exception(OutcomeUnknown(text))
+
+    def _collect(self) -> None:
+        for ticket, result in self.pipeline.finished():
+            future = self._waiting.pop(ticket, None)
+            if future is None or future.done():
+                continue
+            if isinstance(result, Exception):
+                future.set_exception(result)
+            else:
+                future.set_result(result)
+
+
+class AsyncLock:
+    """A lock that is held inside an `async with` block; `AsyncClient.lock` makes it.
+
+    Attributes:
+        name: The lock's name.
+        client: Who holds it or held it last; empty before the first use where none was named.
+    """
+
+    def __init__(
+        self, owner: AsyncClient, name: str, client: str | None, timeout: float | None
+    ) -> None:
+        _locks.check_timeout(timeout)
+        self.name = name
+        self.client = client or ""
+        self._named = client is not None
+        self._owner = owner
+        self._timeout = timeout
+        self._held = False
+
+    async def __aenter__(self) -> Self:
+        """Wait for the lock; errors as for `AsyncClient.lock_get`."""
+        if self._held:
+            raise RuntimeError(f"lock {self.name!r} is held already by this object; make another")
+        self._held = True
+        if not self._named:
+            self.client = _locks.new_client_name()
+        try:
+            await self._owner.lock_get(self.name, self.client, timeout=self._timeout)
+        except BaseException:
+            self._held = False
+            raise
+        return self
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        """Release the lock; errors as for `dht.Client.lock`."""
+        self._held = False
+        had, failed = None, None
+        try:
+            had = await _to_the_end(self._owner.lock_release(self.name, self.client))
+        except (DhtError, OSError, ValueError, RuntimeError) as cause:
+            failed = cause
+        _locks.settle(self.name, self.client, error, had, failed)
+
+
+async def _to_the_end(doing: Awaitable[T]) -> T:
+    """Do something that a cancelled caller still wants done; the cancellation comes after it."""
+    task = asyncio.ensure_future(doing)
+    try:
+        return await asyncio.shield(task)
+    except asyncio.CancelledError:
+        await asyncio.wait([task], timeout=GIVE_BACK_S)
+        if task.done() and not task.cancelled():
+            task.exception()
+        raise
+
+
+def _single(ends: list[Any]) -> Any:
+    """Return or raise what became of the only operation."""
+    (end,) = ends
+    if isinstance(end, DhtError):
+        raise end
+    return end
