@@ -85,7 +85,7 @@ class Locks:
         self._restarts = cluster.leader_restarts
         self._generation = 0
         with dht.Client(cluster.viewleader) as client:
-            assert client.lock_get("held", self._holder())
+            assert client.lock_get("held", self._holder(), wait=False)
 
     def _holder(self) -> str:
         return f"holder {self._generation}"
@@ -95,13 +95,13 @@ class Locks:
         forgotten = self.cluster.leader_restarts > self._restarts
         self._restarts = self.cluster.leader_restarts
         with dht.Client(self.cluster.viewleader) as client:
-            assert client.lock_get("held", "rival") == forgotten
-            assert client.lock_release("held", "rival")
+            assert client.lock_get("held", "rival", wait=False) == forgotten
+            assert client.lock_release("held", "rival") == forgotten
             if forgotten:
                 self._generation += 1
-            assert client.lock_get("held", self._holder())
+            assert client.lock_get("held", self._holder(), wait=False)
             # Granted only while nothing moves.
-            assert client.lock_get("rebalancing", "verdict")
+            assert client.lock_get("rebalancing", "verdict", wait=False)
             assert client.lock_release("rebalancing", "verdict")
 
 
