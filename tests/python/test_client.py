@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import pickle
 import pydoc
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import pytest
@@ -80,7 +80,7 @@ def test_a_closed_client(client: dht.Client) -> None:
     """Every call says so; closing again does nothing."""
     client.close()
     client.close()
-    calls = [
+    calls: list[Callable[[], object]] = [
         lambda: client.getr("a"),
         lambda: client.setr_many({"a": 1}),
         lambda: client.get("a"),
@@ -128,9 +128,9 @@ def test_definite_errors_are_no_unknown_ones() -> None:
 def test_nobody_there() -> None:
     """Nothing was sent, so nothing happened; the error says what to do."""
     with closed_port() as port, dht.Client(f"127.0.0.1:{port}", f"127.0.0.1:{port}") as client:
-        with pytest.raises(dht.ServerUnreachable, match="start server.py"):
+        with pytest.raises(dht.ServerUnreachable, match=r"start server\.py"):
             client.set("a", 1)
-        with pytest.raises(dht.NoViewLeader, match="start viewleader.py"):
+        with pytest.raises(dht.NoViewLeader, match=r"start viewleader\.py"):
             client.lock_get("a", "ann")
         with pytest.raises(dht.NoViewLeader), client.lock("a"):
             raise AssertionError("nobody grants it")
@@ -149,7 +149,10 @@ def test_a_refusal(client: dht.Client) -> None:
     """An `error` is an answer: it did not happen."""
     reply = client._transport.call_server('{"cmd": "frobnicate"}')
     assert "error" in reply
-    with dht.Client(client.query_servers()[0][0]) as lost, pytest.raises(dht.Refused, match="server"):
+    with (
+        dht.Client(client.query_servers()[0][0]) as lost,
+        pytest.raises(dht.Refused, match="server"),
+    ):
         lost.lock_get("a", "ann")
 
 
