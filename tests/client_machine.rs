@@ -124,3 +124,25 @@ fn a_client_says_how_far_it_knows_the_primary_to_be() {
     let (_, said) = stage.answer(lost());
     assert!(said.contains(r#""since": [3,50]"#) && !said.contains("repeated"), "{said}");
 }
+
+#[test]
+fn an_abandoned_operation_is_neither_tried_again_nor_told_of() {
+    let mut stage = Stage::new("1", 1_000);
+    stage.answer(Ok(VIEW));
+    let id = {
+        let value = Json::parse(b"2").unwrap();
+        let op = Op::Write { key: Text::from("k"), value };
+        let calls = std::mem::take(&mut stage.out);
+        let id = stage.client.begin(stage.now, op, &mut stage.out);
+        stage.out = calls;
+        id
+    };
+    stage.client.abandon(id);
+    // The first one goes on as if nobody else had been there.
+    stage.answer(lost());
+    stage.answer(Ok(VIEW));
+    stage.answer(Ok(r#"{"status": "ok", "servers": ["a:1"]}"#));
+    assert_eq!(stage.outcome(), Some(Ok(Outcome::Written { servers: vec!["a:1".to_string()] })));
+    assert_eq!(stage.outcome(), None);
+    assert_eq!(stage.client.deadline(), None);
+}
