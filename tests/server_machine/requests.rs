@@ -1,9 +1,12 @@
 //! Requests that come twice, late, or too late.
 
-use dht::core::assignment::Entry;
-use dht::core::wire::json::Object;
+use dht::core::assignment::{Entry, Span};
+use dht::core::hash::{SLOT_COUNT, slot_of};
+use dht::core::wire::json::{Json, Object};
+use dht::core::wire::peer::{Body, Cell, RequestId, Version};
+use dht::core::wire::text::Text;
 
-use super::stage::{Stage, entry, replies};
+use super::stage::{Stage, entry, peer, replies, said_to};
 
 const OK: &str = r#"{"status": "ok", "servers": ["here:1"]"#;
 
@@ -74,4 +77,44 @@ fn a_request_from_before_a_loss_is_not_executed_after_it() {
     assert_eq!(replies(&stage.request(read)), [r#"{"status": "not_found"}"#]);
     let young = write_saying(2, r#", "repeated": true, "since": [3, 0]"#);
     assert!(replies(&stage.request(&young))[0].starts_with(OK));
+}
+
+/// What a replica answers a new primary that asks for its holdings, after these writes of one name,
+/// which request 1, 2, … has ordered.
+fn holdings_after(writes: &[u64]) -> Vec<(u16, u64)> {
+    let mut stage = Stage::new();
+    let me = stage.me();
+    stage.assign(entry(2, 2, vec![peer("b"), me]));
+    let (key, slot) = (Text::from("key"), slot_of(b"key"));
+    for sequence in writes.iter().copied() {
+        let version = Version { revision: 2, sequence };
+        let value = Json::parse(sequence.to_string().as_bytes()).unwrap();
+        let prepare = Body::Prepare {
+            span: Span(slot, slot + 1, 2),
+            number: sequence,
+            key: key.clone(),
+            cell: Cell { version, value },
+            id: RequestId { client: 7, number: sequence },
+            repeated: false,
+            voted: false,
+        };
+        stage.hear(&peer("b"), prepare);
+    }
+    let out = stage.hear(&peer("b"), Body::Ask { span: Span(0, SLOT_COUNT, 2) });
+    let told = said_to(&out, "b").into_iter().find_map(|body| match body {
+        Body::Holdings { slots, .. } => Some(slots),
+        _ => None,
+    });
+    told.expect("its holdings")
+}
+
+#[test]
+fn a_request_that_one_replica_alone_remembers_is_noticed_at_a_fail_over() {
+    // The values are the same, since the later write stands. But who remembers request 1 answers a
+    // retry of it, and who does not would execute it: a new primary has to ask for the slot.
+    assert_ne!(holdings_after(&[1, 2]), holdings_after(&[2]));
+    assert_eq!(holdings_after(&[1, 2]), holdings_after(&[2, 1]), "the order does not matter");
+    // What was forgotten shows as well.
+    let many: Vec<u64> = (1..=129).collect();
+    assert_ne!(holdings_after(&many), holdings_after(&many[1..]));
 }

@@ -42,6 +42,26 @@ struct SlotData {
     forgotten_repeats: Version,
 }
 
+impl SlotData {
+    /// What tells the remembered requests from others, in whatever order they came. Two replicas of
+    /// equal cells may differ in them: of two writes of a name the later hides the earlier.
+    fn memory(&self) -> u64 {
+        if planted(Planted::MemoryNotCompared) {
+            return 0;
+        }
+        let recent = self.recent.iter().map(|known| {
+            let RequestId { client, number } = known.id;
+            mix(mix(mix(client) ^ number) ^ of_version(known.version))
+        });
+        let [forgotten, repeats] =
+            [self.forgotten, self.forgotten_repeats].map(|version| match version {
+                version if version == Version::default() => 0,
+                version => of_version(version),
+            });
+        recent.fold(forgotten.rotate_left(1) ^ repeats.rotate_left(2), |all, one| all ^ one)
+    }
+}
+
 impl Store {
     /// Holds nothing, and will remember so many requests of each slot.
     pub(super) fn new(remembered: usize) -> Self {
@@ -139,7 +159,7 @@ impl Store {
 
     /// What tells the slot's content from another; 0 where it is empty.
     pub(super) fn fingerprint(&self, slot: Slot) -> u64 {
-        self.slot(slot).map_or(0, |data| data.fingerprint)
+        self.slot(slot).map_or(0, |data| data.fingerprint ^ data.memory())
     }
 
     /// The slots of `start..end` that are not empty.
@@ -242,7 +262,11 @@ fn fingerprint(key: &Text, version: Version) -> u64 {
     let start = 0xcbf2_9ce4_8422_2325;
     let fnv = |hash: u64, byte: &u8| (hash ^ u64::from(*byte)).wrapping_mul(0x100_0000_01b3);
     let name = key.as_bytes().iter().fold(start, fnv);
-    mix(mix(name ^ version.revision) ^ version.sequence.rotate_left(32))
+    mix(name ^ of_version(version))
+}
+
+fn of_version(version: Version) -> u64 {
+    mix(mix(version.revision) ^ version.sequence)
 }
 
 /// The finalizer of MurmurHash3 (Appleby, public domain constants): every bit of the input moves
