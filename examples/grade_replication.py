@@ -33,9 +33,9 @@ def acknowledged_by_three(cluster: dht.Cluster, client: dht.Client) -> None:
 
 def on_the_ring_s_three(cluster: dht.Cluster, client: dht.Client) -> None:
     """Every key is on the three servers that follow it on the ring, and nowhere else."""
+    ring = dht.Ring(cluster.view.servers)
     for name in NAMES:
-        servers = list(cluster.view.servers)
-        expect(name, "servers", cluster.where(name), dht.ring_replicas(servers, dht.hash_key(name)))
+        expect(name, "servers", cluster.where(name), ring.replicas(name))
 
 
 def two_die_at_once(cluster: dht.Cluster, client: dht.Client) -> None:

@@ -89,15 +89,17 @@ _LATER = {
 }
 
 
-def __getattr__(name: str) -> Any:
-    if name not in _LATER:
-        raise AttributeError(f"module 'dht' has no attribute {name!r}")
-    from importlib import import_module
+if not TYPE_CHECKING:  # a checker that knew of it would find every name here
 
-    module = import_module(_LATER[name])
-    value = module if name == "events" else getattr(module, name)
-    globals()[name] = value
-    return value
+    def __getattr__(name: str) -> Any:
+        if name not in _LATER:
+            raise AttributeError(f"module 'dht' has no attribute {name!r}")
+        from importlib import import_module
+
+        module = import_module(_LATER[name])
+        value = module if name == "events" else getattr(module, name)
+        globals()[name] = value
+        return value
 
 
 def __dir__() -> list[str]:

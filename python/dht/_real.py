@@ -3,7 +3,6 @@
 import json
 import time
 from contextlib import ExitStack
-from typing import cast
 
 from dht import _dht
 from dht._ring import ASK_TIMEOUT_SECONDS, LEADER
@@ -83,7 +82,7 @@ class RealRing:
         """Return the name of a new client, and what carries its calls."""
         self._clients += 1
         client = _dht.Client(self._leader, server, timeout_ms=milliseconds(timeout))
-        return f"client {self._clients}", cast(Transport, client)
+        return f"client {self._clients}", client
 
     def view(self) -> str | None:
         """Return what the view leader answers `query_servers`; `None` where it does not."""

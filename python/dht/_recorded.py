@@ -7,6 +7,7 @@ from typing import Literal, TypeVar
 from dht import _dht
 from dht._json import loads
 from dht._transport import Transport
+from dht.errors import DidNotHappen
 from dht.testing import History, Outcome
 
 Result = TypeVar("Result")
@@ -66,8 +67,7 @@ class Operation:
 def _outcome_of(error: BaseException, function: Literal["put", "get"]) -> Outcome:
     if function == "get":
         return "fail"  # it read nothing, whatever went wrong
-    definite = isinstance(error, _dht.DhtError) and not isinstance(error, _dht.OutcomeUnknown)
-    return "fail" if definite else "info"
+    return "fail" if isinstance(error, DidNotHappen) else "info"
 
 
 def _plain(text: str) -> str:
@@ -89,6 +89,10 @@ class RecordedTransport:
     def call_viewleader(self, request: str) -> str:
         """Send a request to the view leader and return its reply."""
         return self._transport.call_viewleader(request)
+
+    def call_address(self, address: str, request: str) -> str:
+        """Send a request to the server at `HOST:PORT` and return its reply."""
+        return self._transport.call_address(address, request)
 
     def setr(self, key: str, value: str) -> list[str]:
         """Store a value; return the addresses of the servers that hold it."""

@@ -153,6 +153,10 @@ class VirtualTransport:
         """Send a request to the view leader and return its reply."""
         return self._call(self._leader, request)
 
+    def call_address(self, address: str, request: str) -> str:
+        """Send a request to the server at `HOST:PORT` and return its reply."""
+        return self._call(address, request)
+
     def setr(self, key: str, value: str) -> list[str]:
         """Store a value; return the addresses of the servers that hold it."""
         (result,) = self.setr_many([(key, value)])

@@ -358,8 +358,7 @@ class Cluster:
         Example:
             >>> with Cluster(servers=4, clock="virtual", seed=1) as cluster:
             ...     copies = cluster.client().setr("apple", 1)
-            ...     slot = dht.hash_key("apple")
-            ...     cluster.where("apple") == dht.ring_replicas(list(cluster.view.servers), slot)
+            ...     cluster.where("apple") == dht.Ring(cluster.view.servers).replicas("apple")
             True
         """
         view = self.view

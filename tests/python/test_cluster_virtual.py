@@ -187,8 +187,7 @@ def test_all_names_and_values(cluster: Cluster, name: str) -> None:
     for value in (None, 10**40, 1.5, "\ud800", [name, {name: []}]):
         assert client.setr(name, value) == 3
         assert client.getr(name) == value
-    slot = dht.hash_key(name)
-    assert cluster.where(name) == dht.ring_replicas(list(cluster.view.servers), slot)
+    assert cluster.where(name) == dht.Ring(cluster.view.servers).replicas(name)
     assert cluster.check_linearizable() == 10
 
 

@@ -170,8 +170,8 @@ def test_statistics() -> None:
             with dht.Client(server=server.address) as direct:
                 direct.set("own", 1)
             for requestor in ("ann", "bob"):
-                client.lock_get("lock", requestor)
-            client.lock_get("other", "ann")
+                client.lock_get("lock", requestor, wait=False)
+            client.lock_get("other", "ann", wait=False)
             told = leader.statistics()
             assert told.ring == dht.Ring(client.query_servers())
             assert (told.epoch, told.slots_settled, told.slots_moving) == (1, 10_000, 0)
