@@ -14,6 +14,8 @@ PAGES = [
 ]
 
 _BLOCK = re.compile(r"^```(\w+)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
+_TOLD = re.compile(r"\s*(?:It prints `([^`\n]+)`|```text\n(.*?)^```$)", re.MULTILINE | re.DOTALL)
+_FILE = re.compile(r"# (\w+\.py)\n")
 _LINK = re.compile(r"\]\(([^)\s]+)\)")
 _HEADING = re.compile(r"^#+ (.*)$", re.MULTILINE)
 
@@ -25,6 +27,19 @@ class Block:
     page: Path
     number: int
     text: str
+    after: str
+
+    @property
+    def told(self) -> str:
+        """What the page says right behind the block that it prints; empty for nothing."""
+        match = _TOLD.match(self.after)
+        return (match[1] or match[2]).rstrip("\n") if match else ""
+
+    @property
+    def file(self) -> str:
+        """The file that the block's first line names as its place; empty for none."""
+        match = _FILE.match(self.text)
+        return match[1] if match else ""
 
     @property
     def name(self) -> str:
@@ -36,8 +51,10 @@ def blocks(kind: str, *pages: Path) -> list[Block]:
     """The blocks of a kind (`python`, `console`, …) on these pages, or on all."""
     found = []
     for page in pages or PAGES:
-        texts = [match[2] for match in _BLOCK.finditer(read(page)) if match[1] == kind]
-        found += [Block(page, number, text) for number, text in enumerate(texts, 1)]
+        text = read(page)
+        matches = [match for match in _BLOCK.finditer(text) if match[1] == kind]
+        for number, match in enumerate(matches, 1):
+            found.append(Block(page, number, match[2], text[match.end() :]))
     return found
 
 
