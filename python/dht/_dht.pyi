@@ -421,8 +421,8 @@ class Client:
             OutcomeUnknown: It may have happened.
 
         Example:
-            >>> client.setr('"apple"', '{"colour": "red"}')
-            ['127.0.0.1:38001', '127.0.0.1:38000', '127.0.0.1:38002']
+            >>> len(client.setr('"apple"', '{"colour": "red"}'))
+            3
         """
 
     def getr(self, key: str) -> str | None:

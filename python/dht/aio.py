@@ -38,9 +38,10 @@ class AsyncClient:
         message_bytes_max: The longest message that is accepted or sent, in bytes.
 
     Example:
-        >>> async with dht.AsyncClient("localhost") as client:
-        ...     await client.setr("apple", {"colour": "red"})
-        ...     await client.getr("apple")
+        >>> with dht.Cluster() as cluster:
+        ...     async with dht.AsyncClient(cluster.viewleader.address) as client:
+        ...         await client.setr("apple", {"colour": "red"})
+        ...         await client.getr("apple")
         3
         {'colour': 'red'}
     """

@@ -38,7 +38,7 @@ class Client:
         ValueError: An address or the timeout makes no sense.
 
     Example:
-        >>> with dht.Client("localhost") as client:
+        >>> with dht.Cluster() as cluster, dht.Client(cluster.viewleader.address) as client:
         ...     client.setr("apple", {"colour": "red"})
         ...     client.getr("apple")
         3
@@ -147,6 +147,8 @@ class Client:
             DhtError: Nobody could tell; the class says why, such as `NoViewLeader`.
 
         Example:
+            >>> client.setr("apple", {"colour": "red"})
+            3
             >>> client.getr("apple")
             {'colour': 'red'}
         """
@@ -192,6 +194,8 @@ class Client:
             OutcomeUnknown: The client was closed meanwhile.
 
         Example:
+            >>> client.setr_many({"apple": 1, "pear": 2})
+            {'apple': 3, 'pear': 3}
             >>> client.getr_many(["apple", "pear", "no such name"])
             {'apple': 1, 'pear': 2}
         """

@@ -102,8 +102,9 @@ class ManyFailed(DhtError):
             `getr_many` the value.
 
     Example:
+        >>> pairs, again = {"apple": 1, "pear": 2}, []
         >>> try:
-        ...     client.setr_many(pairs)
+        ...     copies = client.setr_many(pairs)
         ... except dht.ManyFailed as failed:
         ...     again = [n for n, e in failed.errors.items() if isinstance(e, dht.DidNotHappen)]
     """

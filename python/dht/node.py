@@ -94,8 +94,9 @@ class _Runner(ABC):
             >>> with dht.ViewLeader() as leader:
             ...     events = leader.events(timeout=5)
             ...     with dht.Server(leader.address):
-            ...         print(next(event for event in events if event.kind == "joined"))
-            Joined(address='127.0.0.1:40124', position=4711, epoch=1)
+            ...         event = next(event for event in events if event.kind == "joined")
+            >>> event.epoch  # it has the `address` and the `position` of the server as well
+            1
         """
         self._check_home()
         node = self._started()
@@ -174,9 +175,9 @@ class ViewLeader(_Runner):
         message_bytes_max: The longest message that is accepted or sent, in bytes.
 
     Example:
-        >>> with ViewLeader() as leader:
-        ...     print(leader.address)
-        127.0.0.1:40123
+        >>> with ViewLeader(bind="127.0.0.1") as leader:
+        ...     leader.address == f"127.0.0.1:{leader.port}"
+        True
     """
 
     _logger_name = "dht.viewleader"

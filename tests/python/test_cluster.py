@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import doctest
 import json
 import socket
 import threading
@@ -427,10 +426,3 @@ def test_a_real_ring_serves_whoever_knows_its_address() -> None:
         assert stranger.setr("a", 1) == 3
         assert cluster.client().getr("a") == 1
         assert len(cluster.history().lines()) == 2
-
-
-@pytest.mark.parametrize("module", [dht.cluster, dht._members], ids=lambda module: module.__name__)
-def test_examples_of_docstrings(module: Any) -> None:
-    """They do what they say."""
-    failed, tried = doctest.testmod(module, extraglobs={"dht": dht, "Cluster": Cluster})
-    assert (failed, tried > 0) == (0, True)
