@@ -45,6 +45,10 @@ sim-real: build ## Run real processes under faults and judge them: KIND=all SECO
 	cd tests/python && $(BIN)/python -m chaos --kind $(or $(KIND),all) \
 		--seconds $(or $(SECONDS),60) $(if $(SEED),--seed $(SEED))
 
+.PHONY: bench
+bench: build ## Measure the Python library against what it promises, on the release build.
+	@$(BIN)/python benches/python.py
+
 .PHONY: build
 build: $(EXTENSION) ## Build the extension (release) into .venv, if a source has changed.
 

@@ -29,13 +29,13 @@ from dht.errors import (
     ServerUnreachable,
     WrongEpoch,
 )
-from dht.node import Server, ViewLeader
 
 if TYPE_CHECKING:
     from dht import events as events
     from dht.aio import AsyncClient
     from dht.cluster import Cluster
     from dht.events import Event
+    from dht.node import Server, ViewLeader
     from dht.rebalancing import Transfer, rebalancing_a, rebalancing_f
     from dht.ring import Move, Ring
     from dht.statistics import LeaderStatistics, ServerStatistics
@@ -81,8 +81,10 @@ _LATER = {
     "LeaderStatistics": "dht.statistics",
     "Move": "dht.ring",
     "Ring": "dht.ring",
+    "Server": "dht.node",
     "ServerStatistics": "dht.statistics",
     "Transfer": "dht.rebalancing",
+    "ViewLeader": "dht.node",
     "events": "dht.events",
     "rebalancing_a": "dht.rebalancing",
     "rebalancing_f": "dht.rebalancing",

@@ -2,13 +2,15 @@
 
 from collections.abc import Iterable, Mapping
 from types import TracebackType
-from typing import Any, Self
+from typing import TYPE_CHECKING, Any, Self
 
 from dht import _codec, _dht, _locks
 from dht._limits import MESSAGE_BYTES_MAX
-from dht._replicated import Replicated
-from dht._transport import Transport
 from dht.errors import DhtError, DidNotHappen, OutcomeUnknown, ServerUnreachable
+
+if TYPE_CHECKING:  # `import dht` does without them
+    from dht._replicated import Replicated
+    from dht._transport import Transport
 
 GIVE_BACK_S = 0.03
 """How long Ctrl-C waits until the place in a lock's queue has been given back."""
@@ -63,7 +65,7 @@ class Client:
         self._name = viewleader
 
     @classmethod
-    def over(cls, transport: Transport) -> Self:
+    def over(cls, transport: "Transport") -> Self:
         """Return a client whose calls, waits and clock are those of a transport.
 
         Args:
@@ -97,7 +99,7 @@ class Client:
         self._transport.close()
 
     @property
-    def replicated(self) -> Replicated:
+    def replicated(self) -> "Replicated":
         """The ring's names and values as a mapping, without delete.
 
         Example:
@@ -105,6 +107,8 @@ class Client:
             >>> client.replicated.get("pear", 0)
             0
         """
+        from dht._replicated import Replicated
+
         return Replicated(self)
 
     def setr(self, name: str, value: Any) -> int:

@@ -346,6 +346,7 @@ def test_importing_dht_does_not_import_the_cluster(tmp_path: Path) -> None:
     code = (
         "import dht, sys\n"
         "assert 'dht.cluster' not in sys.modules\n"
+        "assert 'dht.node' not in sys.modules\n"
         "assert 'Cluster' in dht.__all__\n"
         "print(dht.Cluster.__module__)\n"
     )

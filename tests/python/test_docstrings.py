@@ -131,7 +131,7 @@ def needs(name: str, source: str) -> bool:
     """Whether examples use a name before they make it."""
     first = re.search(rf"\b{name}\b", source)
     made = re.search(rf"\bas {name}\b|^(?:\.\.\. )? *{name} = ", source, re.MULTILINE)
-    return bool(first) and (made is None or first.start() < made.start())
+    return first is not None and (made is None or first.start() < made.start())
 
 
 def typed(source: str, names: dict[str, Any], runner: asyncio.Runner) -> str:
