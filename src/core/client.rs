@@ -351,6 +351,9 @@ impl Client {
                 self.finish(id, Err(OpError::Unknown(why)));
             }
             Some("unknown") => {
+                if let Some((since, running)) = reply.decode("since").zip(self.ops.get_mut(&id)) {
+                    running.since = running.since.max(since);
+                }
                 self.may_have_happened(id);
                 self.pause(now, id, reason);
             }
