@@ -364,3 +364,20 @@ fn what_setr_stored_without_a_ring_is_not_shown_in_one() {
     assert_eq!(ask(&mut server, &get("a")), r#"{"status": "not_found"}"#);
     assert_eq!(ask(&mut server, &get("b")), r#"{"status": "ok", "value": 2}"#);
 }
+
+#[test]
+fn a_heartbeat_is_waited_for_until_the_next() {
+    let waits = |heartbeat_ms| {
+        let config = ServerConfig { seed: 1, port: 1, heartbeat_ms, ..ServerConfig::default() };
+        let mut out = Vec::new();
+        Server::new(config).handle(0, Input::Start, &mut out);
+        out.iter().find_map(|output| match output {
+            Output::Call { timeout_ms, .. } => Some(*timeout_ms),
+            _ => None,
+        })
+    };
+    // One that was swallowed is sent again before the lease ends, also where leases are short.
+    assert_eq!(waits(2_000), Some(2_000));
+    assert_eq!(waits(100), Some(1_000), "but not before an answer can come");
+    assert_eq!(waits(10_000), Some(5_000));
+}

@@ -71,7 +71,6 @@ bugs! {
     ServeWithoutReconcile: "Reconcile", "A new primary reconciles before it serves.";
     ReconcileWithoutLast: "Reconcile", "It asks all other active servers.";
     ReconcileTakesNothing: "Reconcile", "It takes the highest version, and aborts nothing.";
-    MemoryNotCompared: "Reconcile", "It compares also which requests the others remember.";
     ReconcileGivesNothing: "Reconcile", "It gives the result to all before it serves.";
     JoinerKeepsOld: "Moving", "A joiner first deletes what it has from before `since`.";
     SyncedUnbegun: "Moving", "A synced joiner has shown that it stands at the revision.";

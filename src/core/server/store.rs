@@ -46,9 +46,6 @@ impl SlotData {
     /// What tells the remembered requests from others, in whatever order they came. Two replicas of
     /// equal cells may differ in them: of two writes of a name the later hides the earlier.
     fn memory(&self) -> u64 {
-        if planted(Planted::MemoryNotCompared) {
-            return 0;
-        }
         let recent = self.recent.iter().map(|known| {
             let RequestId { client, number } = known.id;
             mix(mix(mix(client) ^ number) ^ of_version(known.version))
