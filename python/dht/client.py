@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable, Mapping
 from types import TracebackType
-from typing import Any, Self
+from typing import TYPE_CHECKING, Any, Self
 
 from dht import _codec, _dht, _locks
 from dht._limits import MESSAGE_BYTES_MAX
@@ -15,6 +15,9 @@ GIVE_BACK_S = 0.03
 
 LISTING_PAUSE_S = 0.05
 """The pause before the names of all servers are asked for again, after one did not answer."""
+
+if TYPE_CHECKING:  # loaded when it is asked for
+    from dht.status import Status
 
 
 class Client:
@@ -259,6 +262,29 @@ class Client:
         request = _codec.request("query_servers")
         return _codec.decode_view(self._transport.call_viewleader(request))
 
+    def status(self) -> "Status":
+        """Look at the whole ring: servers, ranges, what moves and how far it is, and locks.
+
+        The view leader is asked, and then every server what it holds; one that does not answer
+        within 2 seconds has no `figures`. Nor have those that a client of a `Cluster` looks at.
+
+        Raises:
+            NoViewLeader: The view leader cannot be reached.
+            DhtError: The view leader said no, such as one of the original, or did not answer.
+
+        Example:
+            >>> client.status().slots("settled")
+            10000
+        """
+        from dht.status import take
+
+        def ask_viewleader(fields: dict[str, Any]) -> dict[str, Any]:
+            reply = self._transport.call_viewleader(_codec.request(**fields))
+            return _codec.viewleader_reply(reply)
+
+        real = isinstance(self._transport, _dht.Client)
+        return take(ask_viewleader, _ask_at if real else None)
+
     def lock_get(
         self, lock: str, client: str, wait: bool = True, timeout: float | None = None
     ) -> bool:
@@ -387,3 +413,14 @@ class Client:
             listed = _codec.decode_keys(self._transport.call_address(address, request))
             names.update(dict.fromkeys(listed))
         return sorted(names)
+
+
+def _ask_at(address: str, fields: dict[str, Any]) -> dict[str, Any]:
+    """Ask one server; a client of its own does not wait for others that are silent."""
+    from dht.status import ASK_TIMEOUT_S
+
+    native = _dht.Client(server=address, timeout_ms=_codec.milliseconds(ASK_TIMEOUT_S))
+    try:
+        return _codec.server_reply(native.call_server(_codec.request(**fields)))
+    finally:
+        native.close()

@@ -197,6 +197,11 @@ pub enum Note {
         /// The new one.
         requestor: Json,
     },
+    /// A server was asked to leave, and hands over what it holds.
+    Leaving,
+    /// A server wants to leave, and nobody listens where its view leader was: whoever asked it may
+    /// want to wait no longer. It goes on trying.
+    LeaderAway,
     /// A server that was asked to leave has left: its process may end now, and nothing that it is
     /// given later matters.
     Left,
@@ -220,6 +225,11 @@ pub enum Note {
     },
     /// Keys have begun to move.
     Rebalancing,
+    /// How far a long rebalance is.
+    RebalancingProgress {
+        /// How much of all that had to move is in place, below 100.
+        percent: u8,
+    },
     /// Every key is on its three servers.
     RebalancingComplete,
     /// Slots have no living holder and wait for one to come back.

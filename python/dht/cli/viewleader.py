@@ -57,7 +57,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def _run(argv: Sequence[str] | None) -> int:
     parser = _options.parser(
-        PROG, "Run the view leader of a distributed hash table until Ctrl-C.", OPTIONS
+        PROG, "Run the view leader of a distributed hash table until Ctrl-C or SIGTERM.", OPTIONS
     )
     args = _options.finish(parser, parser.parse_args(argv), OPTIONS)
 

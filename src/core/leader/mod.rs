@@ -13,9 +13,11 @@ mod lost;
 mod members;
 mod plan;
 mod probe;
+mod progress;
 mod push;
 mod recovery;
 mod stats;
+mod status;
 mod view;
 
 use std::collections::BTreeMap;
@@ -25,6 +27,7 @@ use self::lost::Lost;
 use self::members::Members;
 use self::plan::Range;
 use self::probe::{Absent, Suspect};
+use self::progress::Progress;
 use super::assignment::{NodeId, Report, Revision};
 use super::machine::{CallId, Input, Machine, Millis, Note, Origin, Output, ReplyTo, Then};
 use super::planted::{Planted, planted};
@@ -99,6 +102,8 @@ pub struct Leader {
     next_call: u64,
     /// Whether `Rebalancing...` was said, and `Rebalancing complete` not yet.
     rebalancing: bool,
+    /// How far that is.
+    progress: Progress,
     /// When it was found that this leader was started again: no range is changed that no server
     /// has told of, until all were, or a full lease has passed in which each living server must
     /// have been heard.
@@ -154,6 +159,7 @@ impl Leader {
             calls: BTreeMap::new(),
             next_call: 0,
             rebalancing: false,
+            progress: Progress::default(),
             recovering_since: None,
             restarted_at: None,
             recovery_at: None,
@@ -223,6 +229,10 @@ impl Leader {
                 self.sweep(now, out);
                 Ok(self.stats())
             }
+            Command::Status => {
+                self.sweep(now, out);
+                Ok(self.status(now, origin))
+            }
             _ => Err("this is a view leader; the command is one for servers".to_string()),
         }
     }
@@ -255,6 +265,10 @@ impl Leader {
         }
         for id in &report.refused {
             self.probe(id, out);
+        }
+        if !report.given.is_empty() {
+            self.progress.hear(reporter, &report.given);
+            self.tell_progress(now, out);
         }
     }
 
@@ -340,13 +354,15 @@ impl Leader {
     }
 
     /// Says when keys begin to move, and when all are where they belong.
-    fn tell_rebalancing(&mut self, out: &mut Out) {
+    fn tell_rebalancing(&mut self, now: Millis, out: &mut Out) {
         let settled = self.is_settled();
         if self.rebalancing == settled {
             self.rebalancing = !settled;
             let note = if settled { Note::RebalancingComplete } else { Note::Rebalancing };
             out.push(Output::Note(note));
+            self.progress = Progress::begun(now);
         }
+        self.tell_progress(now, out);
     }
 
     /// A leader that was stopped for a while has heard nobody meanwhile, and that is nobody's fault:
@@ -404,7 +420,7 @@ impl Machine for Leader {
             Input::Leave => {}
         }
         if self.untold {
-            self.tell_rebalancing(out);
+            self.tell_rebalancing(now, out);
             self.pump(now, out);
         }
         self.wanted_at = self.next_deadline();
