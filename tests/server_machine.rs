@@ -1,5 +1,9 @@
 //! The server's machine, fed by hand: what once went wrong, at the smallest scale at which it did.
 
+#[path = "server_machine/leaving.rs"]
+mod leaving;
+#[path = "server_machine/progress.rs"]
+mod progress;
 #[path = "server_machine/requests.rs"]
 mod requests;
 #[path = "server_machine/stage.rs"]

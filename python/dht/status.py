@@ -156,7 +156,7 @@ class Status:
         epoch: How often the view has changed.
         revision: How often the assignment of slots to servers has changed.
         settled: Whether nothing moves, waits, or has to be deleted.
-        recovering: Whether the view leader was restarted, and has not heard all servers yet.
+        recovering: Whether the view leader has just started, and may not have heard every server.
         percent: How much of what had to move is in place, 0 to 99; `None` where nothing moves.
         servers: The servers of the view, by position.
         ranges: The ranges, by slot; slots that were never given to anybody are left out.
@@ -207,7 +207,7 @@ class Status:
         if address not in {server.address for server in self.servers}:
             return [f"{address} is not in the view"]
         if self.recovering:
-            return ["the view leader was restarted, and has not heard all servers yet"]
+            return ["the view leader has just started, and may not have heard all servers yet"]
         stay = {each.address for each in self.servers if each.identity and not each.leaving}
         others = stay - {address}
         wanted = min(OTHER_COPIES, len(others))

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 
 import dht
 from dht import testing
-from harness import Program, run
+from harness import Program, run, wait_until
 from rings import Ring
 
 
@@ -49,9 +49,8 @@ class Load:
             thread.start()
 
     def _run(self, number: int) -> None:
-        client = dht.Client(self._address, timeout=15)
-        with client:
-            recorded = testing.RecordedClient(client, self.history)
+        with dht.Client(self._address, timeout=15) as client:
+            recorded = self.history.client(client)
             count = 0
             while not self._ended.is_set():
                 name = self._names[count % len(self._names)]
@@ -70,4 +69,9 @@ class Load:
         for thread in self._threads:
             thread.join()
         assert self.errors == []
-        assert self.written > 0
+        assert self.history.check() >= 2 * self.written > 0
+
+    def goes_on(self) -> None:
+        """Waits until more was written than before."""
+        before = self.written
+        wait_until(lambda: self.errors or self.written > before + 20, what="writes that go on")

@@ -21,7 +21,7 @@ struct Status<'a> {
     epoch: u64,
     revision: Revision,
     settled: bool,
-    /// Whether servers of a ring before this leader's start may not have been heard.
+    /// Whether servers of a ring before this leader's start may not have been heard yet.
     recovering: bool,
     /// How far a rebalance is; `None` where none is under way.
     percent: Option<u8>,
