@@ -347,6 +347,7 @@ fn it_says_how_far_a_long_rebalance_is() {
     assert_eq!(report(&mut stage, 1_000, 2), [25]);
     assert_eq!(report(&mut stage, 1_999, 4), NONE, "nor within the second after that");
     assert_eq!(report(&mut stage, 2_000, 6), [75]);
+    assert_eq!(report(&mut stage, 3_000, 6), NONE, "it has got no further");
     assert_eq!(report(&mut stage, 4_000, 9), [99], "more than all is not all");
     let status = stage.ask_here(r#"{"cmd": "dht_status", "dht": 1}"#);
     assert!(

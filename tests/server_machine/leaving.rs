@@ -20,7 +20,7 @@ fn whoever_reaches_its_port_may_ask_it_to_leave() {
     let out = stage.request(LEAVE);
     let id = &stage.id;
     let answer = format!(r#"{{"status": "ok", "id": "{id}", "dht": {{"version": 1}}}}"#);
-    assert_eq!(replies(&out), [answer.clone()]);
+    assert_eq!(replies(&out), std::slice::from_ref(&answer));
     assert_eq!(notes(&out), [Note::Leaving]);
     let (_, asks) = leader_call(&out, "heartbeat").expect("it asks the leader");
     assert!(String::from_utf8_lossy(&asks).contains(r#""leaving":true"#));

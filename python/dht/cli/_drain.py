@@ -47,7 +47,7 @@ def _drain(native: _dht.Client, args: argparse.Namespace) -> int:
     deadline = time.monotonic() + args.timeout / 1000
     asked = _ask(native.call_server, "dht_leave")
     if "error" in asked:
-        raise ConnectionError(f"{args.address}: {asked['error']}")
+        raise ConnectionError(asked["error"])
     identity = asked["id"]
     _output.out([f"{args.address} hands over what it holds"])
     while _is_there(native, identity):

@@ -360,7 +360,7 @@ impl Leader {
             self.rebalancing = !settled;
             let note = if settled { Note::RebalancingComplete } else { Note::Rebalancing };
             out.push(Output::Note(note));
-            self.progress = Progress::begun(now);
+            self.progress = Progress::default();
         }
         self.tell_progress(now, out);
     }

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use super::plan::Range;
 use super::{Leader, Out};
 use crate::core::assignment::{Given, NodeId};
-use crate::core::hash::{SLOT_COUNT, Slot};
+use crate::core::hash::Slot;
 use crate::core::machine::{Millis, Note, Output};
 
 /// How long a rebalance lasts before it is said how far it is, and how long until that is said again.
@@ -13,13 +13,16 @@ const SAY_EVERY_MS: Millis = 1_000;
 
 /// How many ranges of one primary are kept that are on their way. One for each slot is more than a
 /// server has.
-const GIVEN_MAX: usize = SLOT_COUNT as usize;
+const GIVEN_MAX: usize = 10_000;
 
 /// What was heard of one rebalance. Work is counted in millionths of a slot for each joiner.
 #[derive(Debug, Default)]
 pub(super) struct Progress {
-    /// When it began, or when it was said last how far it is.
-    said_at: Millis,
+    /// When somebody began to get something, or when it was said last how far that is; `None` while
+    /// nobody gets anything.
+    said_at: Option<Millis>,
+    /// What was said last.
+    said: Option<u8>,
     /// All that had to move since it began.
     total: u64,
     /// What still had to move when that was looked at last, whole transfers alone.
@@ -31,19 +34,14 @@ pub(super) struct Progress {
 const UNITS_PER_SLOT: u64 = 1_000_000;
 
 impl Progress {
-    /// A rebalance that begins now.
-    pub(super) fn begun(now: Millis) -> Self {
-        Progress { said_at: now, ..Progress::default() }
-    }
-
     /// A primary says how far its transfers are.
     pub(super) fn hear(&mut self, primary: &NodeId, given: &[Given]) {
         let given = given.iter().take(GIVEN_MAX).cloned().collect();
         self.given.insert(primary.clone(), given);
     }
 
-    /// How much is in place of what had to move, 0 to 99.
-    pub(super) fn percent(&mut self, ranges: &[Range]) -> u8 {
+    /// How much is in place of what had to move, 0 to 99; `None` where nobody gets anything.
+    pub(super) fn percent(&mut self, ranges: &[Range]) -> Option<u8> {
         let moving = ranges.iter().flat_map(|range| {
             let joiners = range.state.joining.iter();
             joiners.map(move |(joiner, _)| (range, joiner))
@@ -60,7 +58,7 @@ impl Progress {
         self.total += pending.saturating_sub(self.pending);
         self.pending = pending;
         let done = self.total - pending + begun;
-        (done * 100).checked_div(self.total).unwrap_or(0).min(99) as u8
+        (pending > 0).then(|| (done * 100 / self.total).min(99) as u8)
     }
 
     /// How many millionths of its bytes a joiner has of the range that holds `slot`.
@@ -76,14 +74,21 @@ impl Progress {
 impl Leader {
     /// How far the rebalance is that is under way.
     pub(super) fn percent(&mut self) -> Option<u8> {
-        self.rebalancing.then(|| self.progress.percent(&self.ranges))
+        if self.rebalancing { self.progress.percent(&self.ranges) } else { None }
     }
 
-    /// Says how far a rebalance is that lasts.
+    /// Says how far a rebalance is that lasts, where it has got any further.
     pub(super) fn tell_progress(&mut self, now: Millis, out: &mut Out) {
-        let Some(percent) = self.percent() else { return };
-        if now >= self.progress.said_at + SAY_EVERY_MS {
-            self.progress.said_at = now;
+        let percent = self.percent();
+        let progress = &mut self.progress;
+        let Some(percent) = percent else {
+            progress.said_at = None;
+            return;
+        };
+        let said_at = *progress.said_at.get_or_insert(now);
+        if now >= said_at + SAY_EVERY_MS && progress.said != Some(percent) {
+            progress.said_at = Some(now);
+            progress.said = Some(percent);
             out.push(Output::Note(Note::RebalancingProgress { percent }));
         }
     }
