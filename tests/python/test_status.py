@@ -14,6 +14,7 @@ import pytest
 
 import dht
 from conftest import StartProgram
+from dht import common
 from dht.cli import _table
 from dht.status import RangeStatus, ServerFigures, ServerStatus, Status, Transfer
 from harness import wait_until
@@ -91,8 +92,10 @@ def test_status_of_a_ring(make_ring: Callable[..., Ring]) -> None:
     ring = make_ring(3)
     store(ring.connect(), {f"name-{number}": number for number in range(50)})
     with dht.Client(ring.leader.address) as client:
-        client.lock_get("L", "one")
-        client.lock_get("L", "two")
+        for requestor in ("one", "two"):
+            request = {"cmd": "lock_get", "lockid": "L", "requestor": requestor}
+            host, port = ring.leader.address.rsplit(":", 1)
+            common.send_receive(host, int(port), request)
         said = client.status()
         assert isinstance(said, dht.Status)
         assert (said.settled, said.percent, said.slots("settled")) == (True, None, 10_000)
