@@ -343,7 +343,7 @@ impl Machine for Client {
                     self.returned(now, id, result, out);
                 }
             }
-            Input::Leave => {}
+            Input::Leave | Input::Persisted { .. } => {}
             Input::Tick => {
                 let due: Vec<OpId> = self
                     .ops

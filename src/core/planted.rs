@@ -94,6 +94,10 @@ bugs! {
     EpochStartsAnew: "Restarted leader", "It goes on from the highest epoch that it hears of.";
     RevisionsReused: "Restarted leader", "Its revisions are higher than any given out before.";
     LeaverNotTold: "Restarted leader", "One that holds what has moved on is told to delete it.";
+    ToldBeforePersisted: "Record", "Nothing is told before it is on disk.";
+    LocksForgotten: "Record", "A lock is held across a restart.";
+    DeniedForgotten: "Record", "A denied identity is denied across a restart.";
+    LeasesNotRenewed: "Record", "After a restart each member has a full lease.";
 }
 
 /// Whether this bug is there: never.

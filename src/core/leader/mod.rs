@@ -7,6 +7,7 @@
 
 pub mod audit;
 mod heartbeat;
+mod keep;
 mod leave;
 mod locks;
 mod lost;
@@ -15,6 +16,7 @@ mod plan;
 mod probe;
 mod progress;
 mod push;
+pub mod record;
 mod recovery;
 mod stats;
 mod status;
@@ -22,12 +24,14 @@ mod view;
 
 use std::collections::BTreeMap;
 
+use self::keep::{Keeper, Tells};
 use self::locks::Locks;
 use self::lost::Lost;
 use self::members::Members;
 use self::plan::Range;
 use self::probe::{Absent, Suspect};
 use self::progress::Progress;
+use self::record::Record;
 use super::assignment::{NodeId, Report, Revision};
 use super::machine::{CallId, Input, Machine, Millis, Note, Origin, Output, ReplyTo, Then};
 use super::planted::{Planted, planted};
@@ -127,6 +131,12 @@ pub struct Leader {
     push_at: Option<Millis>,
     /// When this leader wanted to be woken at the latest.
     wanted_at: Option<Millis>,
+    /// How often slots were lost.
+    losses: u64,
+    /// Its record on disk, where it has one.
+    keeper: Option<Keeper>,
+    /// What the reply of this step may tell of.
+    reply_tells: Tells,
 }
 
 /// Why a call was made.
@@ -170,7 +180,27 @@ impl Leader {
             untold: false,
             push_at: None,
             wanted_at: None,
+            losses: 0,
+            keeper: None,
+            reply_tells: Tells::Nothing,
         }
+    }
+
+    /// A leader that keeps a record, and goes on from the one it finds; an empty one where there is
+    /// none yet. What it asks to be persisted must be given to [`Record::replay`] before the next
+    /// start.
+    pub fn with_record(config: LeaderConfig, record: Record) -> Self {
+        Leader { keeper: Some(Keeper::new(record)), ..Leader::new(config) }
+    }
+
+    fn start(&mut self, now: Millis, out: &mut Out) {
+        let knows = self.knows_its_ring();
+        self.take_up(now);
+        if !knows && !planted(Planted::ListensToNobody) {
+            self.listens_until = Some(now + self.config.listen_ms);
+        }
+        self.end_recovery(now);
+        self.tell_waiting(now, out);
     }
 
     fn frame(&mut self, now: Millis, to: ReplyTo, origin: &Origin, message: &[u8], out: &mut Out) {
@@ -183,6 +213,7 @@ impl Leader {
                 return out.push(Output::Reply { to, message, then: Then::Close });
             }
         };
+        self.reply_tells = Tells::of(&request.command);
         let then = if request.extended { Then::Keep } else { Then::Linger };
         let (message, then) = match self.answer(now, origin, &request, out) {
             Ok(message) => (message, then),
@@ -337,7 +368,7 @@ impl Leader {
         plan::merge(&mut self.ranges);
         // The last range may just have been resolved.
         self.end_recovery(now);
-        lost.tell(out);
+        self.losses += u64::from(lost.tell(out));
         self.tell_waiting(now, out);
         let ranges = &self.ranges;
         self.absent.retain(|id, _| ranges.iter().any(|range| range.state.names(id)));
@@ -403,10 +434,13 @@ const LEFT: &str = "left";
 
 impl Machine for Leader {
     fn handle(&mut self, now: Millis, input: Input, out: &mut Vec<Output>) {
+        if let Input::Persisted { ticket } = input {
+            return self.keeper.iter_mut().for_each(|keeper| keeper.persisted(ticket, out));
+        }
+        let from = out.len();
         self.forgive_own_sleep(now);
         match input {
-            Input::Start if planted(Planted::ListensToNobody) => {}
-            Input::Start => self.listens_until = Some(now + self.config.listen_ms),
+            Input::Start => self.start(now, out),
             Input::Frame { to, origin, message } => self.frame(now, to, &origin, &message, out),
             Input::Returned { call, result } => match self.calls.remove(&call) {
                 Some(Purpose::Push(id)) => self.pushed(now, &id, result, out),
@@ -417,12 +451,14 @@ impl Machine for Leader {
             },
             Input::Disconnected { addr } => self.disconnected(&addr, out),
             Input::Tick => self.tick(now, out),
-            Input::Leave => {}
+            Input::Leave | Input::Persisted { .. } => {}
         }
+        let view_touched = self.untold;
         if self.untold {
             self.tell_rebalancing(now, out);
             self.pump(now, out);
         }
+        self.keep(view_touched, from, out);
         self.wanted_at = self.next_deadline();
     }
 

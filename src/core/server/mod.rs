@@ -389,6 +389,7 @@ impl Machine for Server {
             Input::Disconnected { addr } => self.disconnected(now, &addr, out),
             Input::Tick => self.tick(now, out),
             Input::Leave => self.leave(now, out),
+            Input::Persisted { .. } => {}
         }
         if std::mem::take(&mut self.retry_wanted) && self.retry_at.is_none() {
             self.retry_at = Some(now + self.config.retry_ms);
