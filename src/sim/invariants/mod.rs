@@ -125,14 +125,15 @@ struct LeaderStep<'a> {
 }
 
 impl<'a> LeaderStep<'a> {
-    /// The ranges that are not as they were.
+    /// The ranges that are not as they were. What a leader has found in its record is as it was.
     fn changed(&self) -> impl Iterator<Item = &'a facts::Range> {
         let after = self.after;
         let before = self.before;
         let moved =
             before.is_none_or(|before| !std::sync::Arc::ptr_eq(&before.ranges, &after.ranges));
+        let found = before.is_none() && after.recorded;
         let same = move |range: &&facts::Range| {
-            before.is_some_and(|before| before.at(range.start) == *range)
+            found || before.is_some_and(|before| before.at(range.start) == *range)
         };
         after.ranges.iter().filter(move |range| moved && !same(range))
     }
