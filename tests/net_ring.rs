@@ -24,7 +24,7 @@ fn local() -> NodeOptions {
 }
 
 fn leader() -> Node {
-    let options = LeaderOptions { node: local(), config: LeaderConfig::default() };
+    let options = LeaderOptions { node: local(), ..LeaderOptions::default() };
     Node::spawn_leader(options).unwrap()
 }
 

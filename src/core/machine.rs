@@ -268,12 +268,6 @@ pub enum Note {
     },
     /// The leader was started again, and learns the assignment from the servers.
     Recovering,
-    /// The node's disk does not take what it is given, so the node ends: it must not tell anybody what
-    /// it would not know any more after a restart.
-    DiskFailed {
-        /// What is wrong.
-        why: String,
-    },
     /// A frame was refused.
     BadFrame {
         /// Who sent it.
