@@ -201,7 +201,7 @@ impl Play {
             epoch,
             revision: first.revision,
             recovering: false,
-            restarted: self.leaders > 1,
+            restarted: self.leaders > 1 && !self.recorded,
             gives_up: false,
             recorded: self.recorded,
             lease_ms: 6_000,
