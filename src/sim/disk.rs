@@ -121,6 +121,11 @@ impl Cluster {
         }
     }
 
+    /// Whether a node's disk syncs.
+    pub fn is_syncing(&self, name: &str) -> bool {
+        self.nodes[self.index(name)].disk.as_ref().is_some_and(|disk| disk.syncing > 0)
+    }
+
     /// Syncs at once, as though no time passed; what the process says then. For those who look at
     /// a process past all queues.
     pub(super) fn sync_at_once(&mut self, process: ProcessId) -> Vec<Output> {

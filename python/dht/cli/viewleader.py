@@ -54,8 +54,8 @@ OPTIONS = [
         str,
         None,
         "DIR",
-        "the directory in which it keeps its record, and from which it goes on after a restart; it is"
-        " made where there is none",
+        "the directory in which it keeps its record, and from which it goes on after a restart; it"
+        " is made where there is none",
         "no record: a restarted view leader asks its servers",
     ),
     _options.Option(
