@@ -68,7 +68,8 @@ impl World {
             Kind::LeaderRestart => {
                 self.trouble_leader(over + LEASE_MS)?;
                 if self.leader_record {
-                    // In the middle of a sync, where there soon is one.
+                    // In the middle of a sync.
+                    self.call_witness();
                     self.cluster.run_until(|cluster| cluster.is_syncing(LEADER), SYNC_WAIT_MS);
                 }
                 // With its servers, or without one that dies meanwhile.
@@ -181,7 +182,10 @@ impl World {
                 }
             }
             Undo::StartServer(name, port) => self.start_server(&name, port),
-            Undo::StartLeader => self.start_leader(),
+            Undo::StartLeader => {
+                self.start_leader();
+                self.call_witness();
+            }
             Undo::StartClient(client) => self.start_client(client),
             Undo::StartActor(actor) => self.start_actor(actor),
         }

@@ -136,6 +136,18 @@ impl World {
         self.locks.actors[number].next_at = self.cluster.now();
     }
 
+    /// Somebody new asks for a lock that nobody gives back: whoever was told that it has it has it for
+    /// ever, where the leader keeps a record.
+    pub(super) fn call_witness(&mut self) {
+        if self.leader_record {
+            let request = format!(
+                r#"{{"cmd": "lock_get", "lockid": "for ever", "requestor": "witness {}"}}"#,
+                self.leader_changes
+            );
+            self.cluster.ask("10.0.6.1", LEADER_ADDR, &request);
+        }
+    }
+
     /// Takes in what was answered, and asks on.
     pub(super) fn drive_locks(&mut self) -> Result<(), String> {
         let now = self.cluster.now();
