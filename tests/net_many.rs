@@ -52,7 +52,7 @@ fn write(at: usize) -> Op {
 
 #[test]
 fn many_operations_end_in_their_order() {
-    let options = LeaderOptions { node: local(), config: LeaderConfig::default() };
+    let options = LeaderOptions { node: local(), ..LeaderOptions::default() };
     let leader = Node::spawn_leader(options).unwrap();
     let server = || {
         let viewleader = leader.address().to_owned();
