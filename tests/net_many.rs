@@ -6,7 +6,6 @@ mod net_support;
 use std::sync::mpsc::channel;
 
 use dht::core::client::{Op, OpError, Outcome};
-use dht::core::leader::LeaderConfig;
 use dht::core::server::ServerConfig;
 use dht::core::wire::json::Json;
 use dht::core::wire::text::Text;
