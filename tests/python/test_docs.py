@@ -303,3 +303,16 @@ def listen(stack: ExitStack, leader_port: int) -> list[tuple[Any, ...]]:
     port = listener.getsockname()[1]
     ask(leader_port, {"cmd": "heartbeat", "port": port, "requestor": 0.5, "dht": extension})
     return heard
+
+
+def test_the_python_page_lists_every_name() -> None:
+    """All that the package exports stands in one of two tables, and nothing else does."""
+    page = ROOT / "docs" / "python.md"
+    errors = table(page, "class", "also", "what happened", "what to do")
+    listed = [row[0] for row in errors]
+    for names, *_ in table(page, "name", "what it is"):
+        listed += names.split(", ")
+    assert sorted(listed) == sorted(dht.__all__)
+    for name, also, *_ in errors:
+        bases = {base.__name__ for base in getattr(dht, name).__bases__}
+        assert not also or set(also.split(", ")) == bases, name
