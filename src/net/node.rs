@@ -89,7 +89,8 @@ pub struct Node {
 
 impl Node {
     /// Starts a view leader. Errors are those of listening, `InvalidInput` for an address that cannot
-    /// be understood, or a [`DiskError`] inside an [`io::Error`] for a directory that is not used.
+    /// be understood, or a [`DiskError`](super::DiskError) inside an [`io::Error`] for a directory that
+    /// is not used.
     pub fn spawn_leader(options: LeaderOptions) -> io::Result<Node> {
         let LeaderOptions { node, config, data_dir, fsync } = options;
         let Some(path) = data_dir else {
