@@ -137,7 +137,9 @@ def test_restart_safe(make_ring: Callable[..., Ring]) -> None:
         argv = command("restart-safe", only, "--viewleader", f"127.0.0.1:{nobody}")
         ended = Program(argv)
         assert ended.wait(20) == 1
-        assert ended.errors == [f"dht restart-safe: error: can't connect to 127.0.0.1:{nobody}"]
+        where = f"can't connect to 127.0.0.1:{nobody}"
+        remedy = "start viewleader.py, or name its host with `viewleader`"
+        assert ended.errors == [f"dht restart-safe: error: {where}; {remedy}"]
 
 
 def test_a_rolling_restart(make_ring: Callable[..., Ring]) -> None:
