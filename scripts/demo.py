@@ -148,7 +148,7 @@ class Ring:
         if self.client is not None:
             self.client.close()
         for program in self.programs:
-            program.process.terminate()
+            program.process.send_signal(signal.SIGINT)  # SIGTERM would hand over the data
         end = time.monotonic() + STOP_S
         for program in self.programs:
             try:

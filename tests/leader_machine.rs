@@ -313,3 +313,69 @@ fn its_figures_count_members_slots_and_locks() {
     assert!(figures(&mut stage).contains(r#""epoch": 2"#));
     assert!(figures(&mut stage).contains(r#""members": 0"#));
 }
+
+/// The percentages that were just said.
+fn said_percents(stage: &Stage) -> Vec<u8> {
+    let said = stage.out.iter().filter_map(|output| match output {
+        Output::Note(Note::RebalancingProgress { percent }) => Some(*percent),
+        _ => None,
+    });
+    said.collect()
+}
+
+const NONE: [u8; 0] = [];
+
+#[test]
+fn it_says_how_far_a_long_rebalance_is() {
+    let mut stage = Stage::new(LeaderConfig { listen_ms: 0, ..LeaderConfig::default() });
+    stage.ask_here(&heartbeat(38000, "0.25"));
+    stage.ask_here(&heartbeat(38001, "0.5"));
+    let ranges: Vec<(u16, u16)> =
+        stage.leader.audit().ranges().map(|range| (range.start(), range.end())).collect();
+    assert!(stage.leader.audit().ranges().all(|range| range.joining().len() == 1));
+    let report = |stage: &mut Stage, now: u64, share: u64| {
+        stage.now = now;
+        let given =
+            ranges.iter().map(|(start, end)| format!(r#"[{start}, {end}, "0.5", {share}, 8]"#));
+        let given = given.collect::<Vec<_>>().join(", ");
+        stage.ask_here(&format!(
+            r#"{{"cmd": "dht_report", "dht": {{"version": 1, "id": "0.25", "given": [{given}]}}}}"#
+        ));
+        said_percents(stage)
+    };
+    assert_eq!(report(&mut stage, 999, 1), NONE, "nothing before a second has passed");
+    assert_eq!(report(&mut stage, 1_000, 2), [25]);
+    assert_eq!(report(&mut stage, 1_999, 4), NONE, "nor within the second after that");
+    assert_eq!(report(&mut stage, 2_000, 6), [75]);
+    assert_eq!(report(&mut stage, 3_000, 6), NONE, "it has got no further");
+    assert_eq!(report(&mut stage, 4_000, 9), [99], "more than all is not all");
+    let status = stage.ask_here(r#"{"cmd": "dht_status", "dht": 1}"#);
+    assert!(
+        status.contains(r#""percent":99"#) && status.contains(r#""state":"syncing""#),
+        "{status}"
+    );
+    // Who is no member, or no primary, changes nothing.
+    let other = r#"{"version": 1, "id": "0.75", "given": [[0, 10000, "0.5", 1, 8]]}"#;
+    stage.now = 6_000;
+    stage.ask_here(&format!(r#"{{"cmd": "dht_report", "dht": {other}}}"#));
+    assert_eq!(said_percents(&stage), NONE);
+}
+
+#[test]
+fn its_status_has_members_ranges_and_locks() {
+    let mut stage = Stage::new(LeaderConfig::default());
+    stage.ask_here(&heartbeat(38000, "0.25"));
+    for requestor in ["1", "NaN"] {
+        let ask = format!(r#"{{"cmd": "lock_get", "lockid": NaN, "requestor": {requestor}}}"#);
+        stage.ask_here(&ask);
+    }
+    stage.now = 1_000;
+    let said = stage.ask_here(r#"{"cmd": "dht_status", "dht": 1}"#);
+    assert!(
+        said.contains(r#""lease_left_ms":29000,"slots_primary":10000,"leaving":false"#),
+        "{said}"
+    );
+    assert!(said.contains(r#""state":"settled","active":["127.0.0.1:38000"]"#), "{said}");
+    assert!(said.contains(r#""locks": [{"lock": NaN, "holder": 1, "waiting": 1}]"#), "{said}");
+    assert!(said.contains(r#""locks_held":1"#) && said.contains(r#""percent":null"#), "{said}");
+}

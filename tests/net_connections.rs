@@ -275,7 +275,7 @@ fn a_stopped_node_gives_its_port_back_and_ends_its_notes() {
     assert_eq!(wire.receive(), None);
     assert_eq!(node.notes(PATIENCE), Some(vec![Note::AllKeys]));
     assert_eq!(node.notes(PATIENCE), None);
-    assert!(!node.failed());
+    assert!(node.failure().is_none());
     let options =
         NodeOptions { bind: "127.0.0.1".to_owned(), port: node.port(), ..NodeOptions::default() };
     let again = Node::spawn(options, |_| Toy::default()).unwrap();
@@ -295,6 +295,6 @@ fn a_machine_that_panics_ends_its_node() {
     let node = toy(patient());
     Wire::to(&node).send("panic");
     wait_until(|| node.notes(Duration::from_millis(10)).is_none().then_some(()));
-    assert!(node.failed());
+    assert!(node.failure().is_some());
     assert!(TcpListener::bind(node.address()).is_ok());
 }

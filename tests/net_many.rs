@@ -6,7 +6,6 @@ mod net_support;
 use std::sync::mpsc::channel;
 
 use dht::core::client::{Op, OpError, Outcome};
-use dht::core::leader::LeaderConfig;
 use dht::core::server::ServerConfig;
 use dht::core::wire::json::Json;
 use dht::core::wire::text::Text;
@@ -52,7 +51,7 @@ fn write(at: usize) -> Op {
 
 #[test]
 fn many_operations_end_in_their_order() {
-    let options = LeaderOptions { node: local(), config: LeaderConfig::default() };
+    let options = LeaderOptions { node: local(), ..LeaderOptions::default() };
     let leader = Node::spawn_leader(options).unwrap();
     let server = || {
         let viewleader = leader.address().to_owned();

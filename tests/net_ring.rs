@@ -10,7 +10,6 @@ use std::thread;
 use std::time::Duration;
 
 use dht::core::client::OpError;
-use dht::core::leader::LeaderConfig;
 use dht::core::server::ServerConfig;
 use dht::core::wire::json::Json;
 use dht::core::wire::text::Text;
@@ -24,7 +23,7 @@ fn local() -> NodeOptions {
 }
 
 fn leader() -> Node {
-    let options = LeaderOptions { node: local(), config: LeaderConfig::default() };
+    let options = LeaderOptions { node: local(), ..LeaderOptions::default() };
     Node::spawn_leader(options).unwrap()
 }
 

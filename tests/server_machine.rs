@@ -1,5 +1,9 @@
 //! The server's machine, fed by hand: what once went wrong, at the smallest scale at which it did.
 
+#[path = "server_machine/leaving.rs"]
+mod leaving;
+#[path = "server_machine/progress.rs"]
+mod progress;
 #[path = "server_machine/requests.rs"]
 mod requests;
 #[path = "server_machine/stage.rs"]
@@ -363,4 +367,21 @@ fn what_setr_stored_without_a_ring_is_not_shown_in_one() {
     server.handle(300, Input::Returned { call, result: Ok(reply.into_bytes()) }, &mut out);
     assert_eq!(ask(&mut server, &get("a")), r#"{"status": "not_found"}"#);
     assert_eq!(ask(&mut server, &get("b")), r#"{"status": "ok", "value": 2}"#);
+}
+
+#[test]
+fn a_heartbeat_is_waited_for_until_the_next() {
+    let waits = |heartbeat_ms| {
+        let config = ServerConfig { seed: 1, port: 1, heartbeat_ms, ..ServerConfig::default() };
+        let mut out = Vec::new();
+        Server::new(config).handle(0, Input::Start, &mut out);
+        out.iter().find_map(|output| match output {
+            Output::Call { timeout_ms, .. } => Some(*timeout_ms),
+            _ => None,
+        })
+    };
+    // One that was swallowed is sent again before the lease ends, also where leases are short.
+    assert_eq!(waits(2_000), Some(2_000));
+    assert_eq!(waits(100), Some(1_000), "but not before an answer can come");
+    assert_eq!(waits(10_000), Some(5_000));
 }

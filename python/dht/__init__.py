@@ -39,6 +39,7 @@ if TYPE_CHECKING:
     from dht.rebalancing import Transfer, rebalancing_a, rebalancing_f
     from dht.ring import Move, Ring
     from dht.statistics import LeaderStatistics, ServerStatistics
+    from dht.status import Status
 
 __all__ = [
     "AsyncClient",
@@ -62,6 +63,7 @@ __all__ = [
     "Server",
     "ServerStatistics",
     "ServerUnreachable",
+    "Status",
     "Transfer",
     "ViewLeader",
     "WrongEpoch",
@@ -83,6 +85,7 @@ _LATER = {
     "Ring": "dht.ring",
     "Server": "dht.node",
     "ServerStatistics": "dht.statistics",
+    "Status": "dht.status",
     "Transfer": "dht.rebalancing",
     "ViewLeader": "dht.node",
     "events": "dht.events",

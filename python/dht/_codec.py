@@ -152,9 +152,9 @@ def _all_or_failed(ends: dict[str, Any]) -> dict[str, Any]:
     raise ManyFailed(errors, {name: end for name, end in ends.items() if name not in errors})
 
 
-def request(command: str, **fields: Any) -> str:
+def request(cmd: str, **fields: Any) -> str:
     """Return a plain request."""
-    return json.dumps({"cmd": command} | fields)
+    return json.dumps({"cmd": cmd} | fields)
 
 
 def set_request(name: str, value: Any) -> str:

@@ -5,6 +5,7 @@ Ctrl-C a chance every 50 ms; objects may be used from several threads at once.
 """
 
 from collections.abc import Iterable, Sequence
+from os import PathLike
 from typing import Final, final
 
 from dht.errors import (
@@ -201,6 +202,8 @@ class Node:
         give_up_after_ms: int | None = None,
         message_bytes_max: int = ...,
         quiet: bool = False,
+        data_dir: str | PathLike[str] | None = None,
+        fsync: str = "always",
     ) -> Node:
         """Start a view leader.
 
@@ -216,12 +219,18 @@ class Node:
             message_bytes_max: The longest message that is accepted or sent, in bytes; 16 MiB by
                 default.
             quiet: Whether notes about single requests are left out.
+            data_dir: The directory of its record, which is made where there is none; `None`: it
+                keeps no record.
+            fsync: When the record is synced to the disk: `always`, before anybody is told of it, or
+                `never`.
 
         Returns:
             The node, listening.
 
         Raises:
-            OSError: The port cannot be bound.
+            OSError: The port cannot be bound, or the directory is in use, cannot be read or cannot
+                be written.
+            ValueError: `fsync` is neither.
         """
 
     @staticmethod

@@ -11,6 +11,7 @@ from dht.errors import DhtError, DidNotHappen, OutcomeUnknown, ServerUnreachable
 if TYPE_CHECKING:  # `import dht` does without them
     from dht._replicated import Replicated
     from dht._transport import Transport
+    from dht.status import Status
 
 GIVE_BACK_S = 0.03
 """How long Ctrl-C waits until the place in a lock's queue has been given back."""
@@ -267,6 +268,29 @@ class Client:
         request = _codec.request("query_servers")
         return _codec.decode_view(self._transport.call_viewleader(request))
 
+    def status(self) -> "Status":
+        """Look at the whole ring: servers, ranges, what moves and how far it is, and locks.
+
+        The view leader is asked, and then every server what it holds; one that does not answer
+        within 2 seconds has no `figures`. Nor have those that a client of a `Cluster` looks at.
+
+        Raises:
+            NoViewLeader: The view leader cannot be reached.
+            DhtError: The view leader said no, such as one of the original, or did not answer.
+
+        Example:
+            >>> client.status().slots("settled")
+            10000
+        """
+        from dht.status import take
+
+        def ask_viewleader(fields: dict[str, Any]) -> dict[str, Any]:
+            reply = self._transport.call_viewleader(_codec.request(**fields))
+            return _codec.viewleader_reply(reply)
+
+        real = isinstance(self._transport, _dht.Client)
+        return take(ask_viewleader, _ask_at if real else None)
+
     def lock_get(
         self, lock: str, client: str, wait: bool = True, timeout: float | None = None
     ) -> bool:
@@ -395,3 +419,14 @@ class Client:
             listed = _codec.decode_keys(self._transport.call_address(address, request))
             names.update(dict.fromkeys(listed))
         return sorted(names)
+
+
+def _ask_at(address: str, fields: dict[str, Any]) -> dict[str, Any]:
+    """Ask one server; a client of its own does not wait for others that are silent."""
+    from dht.status import ASK_TIMEOUT_S
+
+    native = _dht.Client(server=address, timeout_ms=_codec.milliseconds(ASK_TIMEOUT_S))
+    try:
+        return _codec.server_reply(native.call_server(_codec.request(**fields)))
+    finally:
+        native.close()

@@ -59,6 +59,18 @@ class Moving:
 
 
 @dataclass(frozen=True, slots=True)
+class Progress:
+    """How far a long rebalance is; the scripts print `Rebalancing... 41%`.
+
+    Attributes:
+        percent: How much of what had to move is in place, 0 to 99. It falls where more has to.
+    """
+
+    kind: ClassVar[Literal["progress"]] = "progress"
+    percent: int
+
+
+@dataclass(frozen=True, slots=True)
 class Settled:
     """Every name is on its three servers; the scripts print `Rebalancing complete`."""
 
@@ -151,6 +163,20 @@ class Renamed:
 
 
 @dataclass(frozen=True, slots=True)
+class Leaving:
+    """A server was asked to leave, and hands over what it holds."""
+
+    kind: ClassVar[Literal["leaving"]] = "leaving"
+
+
+@dataclass(frozen=True, slots=True)
+class LeaderAway:
+    """A server wants to leave, and for 3 s nobody listens where its view leader was."""
+
+    kind: ClassVar[Literal["leader_away"]] = "leader_away"
+
+
+@dataclass(frozen=True, slots=True)
 class Left:
     """A server that was asked to leave has left; others have its data."""
 
@@ -175,6 +201,7 @@ Event: TypeAlias = (
     Joined
     | Failed
     | Moving
+    | Progress
     | Settled
     | Waiting
     | Lost
@@ -183,6 +210,8 @@ Event: TypeAlias = (
     | LeaseRefused
     | Unreachable
     | Renamed
+    | Leaving
+    | LeaderAway
     | Left
     | BadFrame
 )
@@ -192,6 +221,7 @@ _MADE: dict[str, Callable[[dict[str, Any]], Event]] = {
     "joined": lambda note: Joined(note["addr"], note["position"], note["epoch"]),
     "failed": lambda note: Failed(note["addr"], note["why"], note["epoch"]),
     "rebalancing": lambda note: Moving(),
+    "rebalancing_progress": lambda note: Progress(note["percent"]),
     "rebalancing_complete": lambda note: Settled(),
     "waiting": lambda note: Waiting(note["slots"], tuple(note["holders"])),
     "lost": lambda note: Lost(note["slots"], tuple(note["holders"])),
@@ -200,6 +230,8 @@ _MADE: dict[str, Callable[[dict[str, Any]], Event]] = {
     "lease_refused": lambda note: LeaseRefused(note["status"], note["addr"]),
     "unreachable": lambda note: Unreachable(note["addr"]),
     "renamed": lambda note: Renamed(note["requestor"]),
+    "leaving": lambda note: Leaving(),
+    "leader_away": lambda note: LeaderAway(),
     "left": lambda note: Left(),
     "bad_frame": lambda note: BadFrame(note["peer_ip"], note["why"]),
 }

@@ -9,7 +9,7 @@ import weakref
 from _thread import allocate_lock  # what threading.Lock is, without importing threading
 from abc import ABC, abstractmethod
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, ClassVar, Self
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, Self
 
 from dht import _dht
 from dht._limits import MESSAGE_BYTES_MAX
@@ -173,6 +173,15 @@ class ViewLeader(_Runner):
         give_up_after: After how many seconds a range whose holders stay silent starts again
             empty; `None` for never.
         message_bytes_max: The longest message that is accepted or sent, in bytes.
+        data_dir: The directory in which it keeps its record, and from which it goes on after a
+            restart; it is made where there is none. `None`: no record.
+        fsync: When the record is synced to the disk: `"always"`, before anybody is told of it, or
+            `"never"`, which may lose it with the power, though not with the process.
+
+    Raises:
+        OSError: While it starts: the port cannot be bound, or the directory is in use, cannot be
+            read or cannot be written.
+        ValueError: While it starts: `fsync` is neither.
 
     Example:
         >>> with ViewLeader(bind="127.0.0.1") as leader:
@@ -192,8 +201,11 @@ class ViewLeader(_Runner):
         listen: float = 0.4,
         give_up_after: float | None = None,
         message_bytes_max: int = MESSAGE_BYTES_MAX,
+        data_dir: "str | os.PathLike[str] | None" = None,
+        fsync: 'Literal["always", "never"]' = "always",
     ) -> None:
         super().__init__()
+        self._record = (data_dir, fsync)
         self._options = (port, bind, advertise, lease, listen, give_up_after, message_bytes_max)
 
     def statistics(self) -> "LeaderStatistics":
@@ -227,6 +239,8 @@ class ViewLeader(_Runner):
             give_up_after_ms=None if give_up_after is None else milliseconds(give_up_after),
             message_bytes_max=message_bytes_max,
             quiet=True,
+            data_dir=self._record[0],
+            fsync=self._record[1],
         )
 
 

@@ -207,7 +207,15 @@ pub struct Report {
     /// Servers that refused a connection.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub refused: Vec<NodeId>,
+    /// How far the reporter is with giving ranges to joiners.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub given: Vec<Given>,
 }
+
+/// How far a primary is with giving the slots `start..end` to a joiner, in JSON
+/// `[start, end, identity, bytes given, bytes in all]`. A fact for people: nothing depends on it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Given(pub Slot, pub Slot, pub NodeId, pub u64, pub u64);
 
 /// The answer to [`super::wire::request::Command::Hello`].
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]

@@ -22,6 +22,10 @@ pub struct ReplyTo(pub u64);
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct CallId(pub u64);
 
+/// Names what was given to the disk; chosen by the machine, higher each time.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Ticket(pub u64);
+
 /// Where a frame came from, as the receiver's socket saw it: IP addresses without ports.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Origin {
@@ -84,6 +88,12 @@ pub enum Input {
     /// The node shall leave the ring for good, its data given to others first. A server says
     /// [`Note::Left`] once nothing depends on it any more; other machines ignore it.
     Leave,
+    /// What was given to the disk under this ticket, and under all before it, is there and stays,
+    /// whatever happens. Only a machine that asks for [`Output::Persist`] is given it.
+    Persisted {
+        /// The highest such ticket.
+        ticket: Ticket,
+    },
     /// Time has passed; given when [`Machine::deadline`] is due. Harmless at any other time.
     Tick,
 }
@@ -131,6 +141,16 @@ pub enum Output {
         addr: String,
         /// The frame's message.
         message: Vec<u8>,
+    },
+    /// Writes an entry to the node's disk, after all that was given before. A crash may lose the last
+    /// entries, each wholly and all after it, as long as [`Input::Persisted`] was not given.
+    Persist {
+        /// Comes back in [`Input::Persisted`].
+        ticket: Ticket,
+        /// The entry.
+        entry: Vec<u8>,
+        /// Whether the entry stands for all before it too, which may be forgotten then.
+        whole: bool,
     },
     /// Something that a person may want to know.
     Note(Note),
@@ -197,6 +217,11 @@ pub enum Note {
         /// The new one.
         requestor: Json,
     },
+    /// A server was asked to leave, and hands over what it holds.
+    Leaving,
+    /// A server wants to leave, and nobody listens where its view leader was: whoever asked it may
+    /// want to wait no longer. It goes on trying.
+    LeaderAway,
     /// A server that was asked to leave has left: its process may end now, and nothing that it is
     /// given later matters.
     Left,
@@ -220,6 +245,11 @@ pub enum Note {
     },
     /// Keys have begun to move.
     Rebalancing,
+    /// How far a long rebalance is.
+    RebalancingProgress {
+        /// How much of all that had to move is in place, below 100.
+        percent: u8,
+    },
     /// Every key is on its three servers.
     RebalancingComplete,
     /// Slots have no living holder and wait for one to come back.

@@ -11,6 +11,7 @@ pub mod machine;
 pub mod moves;
 pub mod net_addr;
 pub mod planted;
+pub mod record_log;
 pub mod reply;
 pub mod ring;
 pub mod server;

@@ -71,7 +71,6 @@ bugs! {
     ServeWithoutReconcile: "Reconcile", "A new primary reconciles before it serves.";
     ReconcileWithoutLast: "Reconcile", "It asks all other active servers.";
     ReconcileTakesNothing: "Reconcile", "It takes the highest version, and aborts nothing.";
-    MemoryNotCompared: "Reconcile", "It compares also which requests the others remember.";
     ReconcileGivesNothing: "Reconcile", "It gives the result to all before it serves.";
     JoinerKeepsOld: "Moving", "A joiner first deletes what it has from before `since`.";
     SyncedUnbegun: "Moving", "A synced joiner has shown that it stands at the revision.";
@@ -95,6 +94,10 @@ bugs! {
     EpochStartsAnew: "Restarted leader", "It goes on from the highest epoch that it hears of.";
     RevisionsReused: "Restarted leader", "Its revisions are higher than any given out before.";
     LeaverNotTold: "Restarted leader", "One that holds what has moved on is told to delete it.";
+    ToldBeforePersisted: "Record", "Nothing is told before it is on disk.";
+    LocksForgotten: "Record", "A lock is held across a restart.";
+    DeniedForgotten: "Record", "A denied identity is denied across a restart.";
+    LeasesNotRenewed: "Record", "After a restart each member has a full lease.";
 }
 
 /// Whether this bug is there: never.

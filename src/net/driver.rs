@@ -4,20 +4,24 @@ use std::cell::{Cell, RefCell};
 use std::collections::HashMap;
 use std::rc::Rc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::mpsc::Sender;
 use std::sync::{Arc, Condvar, Mutex, PoisonError};
 use std::time::Duration;
 
 use tokio::sync::Notify;
+use tokio::sync::mpsc::UnboundedReceiver;
 use tokio::time::{Instant, sleep_until};
 
 use super::connection::{Connections, Conversation};
 use super::dial::{self, Dialer};
+use super::disk::Job;
 use super::hold::Hold;
 use super::hosts::Hosts;
 use super::limits::Limits;
+use super::node::Failure;
 use super::notes::NoteSink;
 use super::peer::{self, Peers};
-use crate::core::machine::{Input, Machine, Millis, Note, Output, ReplyTo};
+use crate::core::machine::{Input, Machine, Millis, Note, Output, ReplyTo, Ticket};
 
 /// How a node's thread is ended from another thread, and how it ended.
 #[derive(Debug, Default)]
@@ -28,13 +32,23 @@ pub(super) struct Ending {
     pub(super) leave: Notify,
     /// Whether the node stands still.
     pub(super) hold: Hold,
-    /// Whether the machine panicked. What it holds is not to be trusted then, so the node ends.
+    /// Whether the machine panicked, or its disk takes nothing. What it holds is not to be trusted then,
+    /// so the node ends.
     pub(super) failed: AtomicBool,
+    /// What its disk says, where that is why.
+    pub(super) disk_failure: Mutex<Option<String>>,
     ended: Mutex<bool>,
     ended_now: Condvar,
 }
 
 impl Ending {
+    /// Why the node has ended by itself.
+    pub(super) fn failure(&self) -> Option<Failure> {
+        let disk = self.disk_failure.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        let panicked = || self.failed.load(Ordering::SeqCst).then_some(Failure::Panicked);
+        disk.map(Failure::Disk).or_else(panicked)
+    }
+
     /// The node's thread is about to end.
     pub(super) fn end(&self) {
         self.hold.end();
@@ -67,6 +81,8 @@ pub(super) struct Driver {
     reply_next: Cell<u64>,
     notes: NoteSink,
     ending: Arc<Ending>,
+    /// What is to be written, where the node has a disk.
+    disk: Option<Sender<Job>>,
     pub(super) limits: Limits,
     pub(super) connections: Connections,
     pub(super) dialer: Dialer,
@@ -80,6 +96,7 @@ impl Driver {
         limits: Limits,
         notes: NoteSink,
         ending: Arc<Ending>,
+        disk: Option<Sender<Job>>,
     ) -> Rc<Self> {
         Rc::new(Driver {
             machine: RefCell::new(machine),
@@ -91,6 +108,7 @@ impl Driver {
             reply_next: Cell::new(0),
             notes,
             ending,
+            disk,
             limits,
             connections: Connections::default(),
             dialer: Dialer::new(leader),
@@ -140,6 +158,11 @@ impl Driver {
                 tokio::task::spawn_local(dial::call(self.clone(), request));
             }
             Output::Send { addr, message } => peer::send(self, addr, &message),
+            Output::Persist { ticket, entry, whole } => {
+                let disk = self.disk.as_ref().expect("only a machine with a disk writes");
+                // Where nobody takes it any more, that is told by `persisted`.
+                let _ = disk.send(Job { ticket, entry, whole });
+            }
             Output::Note(note) => {
                 let left = note == Note::Left;
                 self.notes.put(note);
@@ -148,6 +171,24 @@ impl Driver {
                 }
             }
         }
+    }
+
+    /// Tells the machine what its disk has, until the disk fails. Then the node ends: it must answer
+    /// nothing that is not on disk.
+    pub(super) async fn persisted(
+        self: Rc<Self>,
+        mut synced: UnboundedReceiver<Result<Ticket, String>>,
+    ) {
+        let why = loop {
+            match synced.recv().await {
+                Some(Ok(ticket)) => self.give(Input::Persisted { ticket }),
+                Some(Err(why)) => break why,
+                None => break "its thread has ended".to_owned(),
+            }
+        };
+        *self.ending.disk_failure.lock().unwrap_or_else(PoisonError::into_inner) = Some(why);
+        self.ending.failed.store(true, Ordering::SeqCst);
+        self.ending.stop.notify_one();
     }
 
     /// Hands over a note of the driver's own.

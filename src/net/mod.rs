@@ -8,6 +8,7 @@ mod blocking;
 mod client;
 mod connection;
 mod dial;
+mod disk;
 mod driver;
 mod engine;
 mod exchange;
@@ -24,10 +25,11 @@ mod remote;
 mod session;
 
 pub use client::{BlockingClient, ClientError, ClientOptions, StopCheck};
+pub use disk::{DiskError, FILE as RECORD_FILE, Fsync};
 pub use engine::Engine;
 pub use hosts::{SERVER_PORTS, VIEWLEADER_PORTS};
 pub use limits::Limits;
-pub use node::{LeaderOptions, Listener, Node, NodeOptions, ServerOptions};
+pub use node::{Failure, LeaderOptions, Listener, Node, NodeOptions, ServerOptions};
 pub use remote::{Answer, Done, Party, Remote, Ticket, Work};
 
 use crate::core::wire::text::Text;

@@ -2,22 +2,24 @@
 
 use std::hash::{BuildHasher, RandomState};
 use std::io;
-use std::sync::atomic::Ordering;
+use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
 use std::time::{Duration, SystemTime};
 
 use tokio::net::TcpListener;
 use tokio::runtime::{Builder, Runtime};
+use tokio::sync::mpsc::{UnboundedReceiver, unbounded_channel};
 use tokio::task::LocalSet;
 
+use super::disk::{Directory, Disk, Fsync};
 use super::driver::{Driver, Ending};
 use super::hosts::{Hosts, VIEWLEADER_PORTS};
 use super::limits::Limits;
 use super::listener;
 use super::notes::{self, Hub, NoteSource};
 use crate::core::leader::{Leader, LeaderConfig};
-use crate::core::machine::{Machine, Note};
+use crate::core::machine::{Machine, Note, Ticket};
 use crate::core::server::{Server, ServerConfig};
 
 /// What every node is told, whichever machine it runs.
@@ -55,6 +57,10 @@ pub struct LeaderOptions {
     pub node: NodeOptions,
     /// The machine's options.
     pub config: LeaderConfig,
+    /// The directory of its record, which is made where there is none; `None`: it keeps none.
+    pub data_dir: Option<PathBuf>,
+    /// When what is written there is synced.
+    pub fsync: Fsync,
 }
 
 /// A server's options.
@@ -82,11 +88,20 @@ pub struct Node {
 }
 
 impl Node {
-    /// Starts a view leader. Errors are those of listening, or `InvalidInput` for an address that
-    /// cannot be understood.
+    /// Starts a view leader. Errors are those of listening, `InvalidInput` for an address that cannot
+    /// be understood, or a [`DiskError`](super::DiskError) inside an [`io::Error`] for a directory that
+    /// is not used.
     pub fn spawn_leader(options: LeaderOptions) -> io::Result<Node> {
-        let LeaderOptions { node, config } = options;
-        Node::spawn(node, move |_| Leader::new(config))
+        let LeaderOptions { node, config, data_dir, fsync } = options;
+        let Some(path) = data_dir else {
+            return Node::spawn(node, move |_| Leader::new(config));
+        };
+        let (directory, record) = Directory::open(&path, fsync).map_err(io::Error::other)?;
+        let (told, synced) = unbounded_channel();
+        // Nobody listens any more once the node has ended.
+        let disk = Disk::start(directory, move |result| drop(told.send(result)))?;
+        let build = move |_| Leader::with_record(config, record);
+        Node::spawn_with(node, Some((disk, synced)), build)
     }
 
     /// Starts a server. Errors as for a view leader.
@@ -101,6 +116,14 @@ impl Node {
     /// Starts any machine: listens, then builds it on the node's thread from the real port.
     pub fn spawn<M: Machine + 'static>(
         options: NodeOptions,
+        build: impl FnOnce(u16) -> M + Send + 'static,
+    ) -> io::Result<Node> {
+        Node::spawn_with(options, None, build)
+    }
+
+    fn spawn_with<M: Machine + 'static>(
+        options: NodeOptions,
+        disk: Option<(Disk, Synced)>,
         build: impl FnOnce(u16) -> M + Send + 'static,
     ) -> io::Result<Node> {
         let NodeOptions { bind, port, viewleader, quiet, limits } = options;
@@ -120,8 +143,13 @@ impl Node {
             move || {
                 let machine = Box::new(build(port));
                 let _guard = EndsWithThread(ending.clone());
-                let driver = Driver::new(machine, leader, limits, sink, ending);
-                run(runtime, driver, listener);
+                let (disk, synced) = disk.unzip();
+                let (jobs, writer) = disk.map(|disk| (disk.jobs, disk.thread)).unzip();
+                let driver = Driver::new(machine, leader, limits, sink, ending, jobs);
+                run(runtime, driver, listener, synced);
+                // Whoever starts on the directory next finds all that was written, and the lock free.
+                // A panic there was told by the end of its messages.
+                let _ = writer.map(JoinHandle::join);
             }
         };
         let thread = std::thread::Builder::new().name(format!("dht-{port}")).spawn(start)?;
@@ -189,10 +217,19 @@ impl Node {
         self.ending.wait(timeout)
     }
 
-    /// Whether the node ended by itself, of a broken invariant in its machine.
-    pub fn failed(&self) -> bool {
-        self.ending.failed.load(Ordering::SeqCst)
+    /// Why the node ended by itself, where it did other than by leaving; see [`Failure`].
+    pub fn failure(&self) -> Option<Failure> {
+        self.ending.failure()
     }
+}
+
+/// Why a node ended by itself.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Failure {
+    /// Of a broken invariant in its machine.
+    Panicked,
+    /// Its disk did not take its record: what the system says.
+    Disk(String),
 }
 
 /// Takes the notes of a node; it does not keep the node running.
@@ -219,9 +256,9 @@ impl Listener {
         self.notes.close();
     }
 
-    /// Whether the node ended by itself, of a broken invariant in its machine.
-    pub fn failed(&self) -> bool {
-        self.ending.failed.load(Ordering::SeqCst)
+    /// Why the node ended by itself, where it did other than by leaving; see [`Failure`].
+    pub fn failure(&self) -> Option<Failure> {
+        self.ending.failure()
     }
 }
 
@@ -240,11 +277,22 @@ impl Drop for EndsWithThread {
     }
 }
 
+/// What a disk has synced.
+type Synced = UnboundedReceiver<Result<Ticket, String>>;
+
 /// The node's thread.
-fn run(runtime: Runtime, driver: std::rc::Rc<Driver>, listener: TcpListener) {
+fn run(
+    runtime: Runtime,
+    driver: std::rc::Rc<Driver>,
+    listener: TcpListener,
+    synced: Option<Synced>,
+) {
     let local = LocalSet::new();
     local.block_on(&runtime, async {
         tokio::task::spawn_local(listener::accept(driver.clone(), listener));
+        if let Some(synced) = synced {
+            tokio::task::spawn_local(driver.clone().persisted(synced));
+        }
         driver.run().await;
     });
     drop(local);

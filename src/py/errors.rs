@@ -6,7 +6,7 @@ use pyo3::exceptions::{PyOSError, PyRuntimeError, PyValueError};
 use pyo3::prelude::*;
 
 use crate::core::client::OpError;
-use crate::net::ClientError;
+use crate::net::{ClientError, DiskError};
 
 /// The package's own exceptions, which have several bases and are therefore classes of Python.
 mod classes {
@@ -65,6 +65,9 @@ pub(super) fn from_client(error: &ClientError) -> PyErr {
 pub(super) fn from_listen(error: &io::Error, bind: &str, port: u16) -> PyErr {
     if error.kind() == io::ErrorKind::InvalidInput && error.raw_os_error().is_none() {
         return PyValueError::new_err(error.to_string());
+    }
+    if error.get_ref().is_some_and(|inner| inner.is::<DiskError>()) {
+        return PyOSError::new_err(error.to_string());
     }
     let host = if bind.is_empty() { "any address" } else { bind };
     let why = error.to_string();

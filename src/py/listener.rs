@@ -46,8 +46,10 @@ impl Listener {
             match taken {
                 Some(Some(notes)) if !notes.is_empty() => return Ok(Some(notes)),
                 Some(Some(_)) => py.check_signals()?,
-                Some(None) if self.listener.failed() => return Err(failed()),
-                Some(None) | None => return Ok(None),
+                Some(None) => {
+                    return self.listener.failure().map_or(Ok(None), |why| Err(failed(&why)));
+                }
+                None => return Ok(None),
             }
             if rest <= SLICE {
                 return Ok(Some(Vec::new()));

@@ -1,8 +1,9 @@
 //! `Node`: a running view leader or server.
 
+use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
-use pyo3::exceptions::PyRuntimeError;
+use pyo3::exceptions::{PyRuntimeError, PyValueError};
 use pyo3::prelude::*;
 
 use super::errors::from_listen;
@@ -13,7 +14,7 @@ use super::notes::describe;
 use crate::core::leader::LeaderConfig;
 use crate::core::machine::Millis;
 use crate::core::server::ServerConfig;
-use crate::net::{self, LeaderOptions, Limits, NodeOptions, ServerOptions};
+use crate::net::{self, Failure, Fsync, LeaderOptions, Limits, NodeOptions, ServerOptions};
 
 /// How long a wait lets signals wait.
 pub(super) const SLICE: Duration = Duration::from_millis(50);
@@ -32,7 +33,8 @@ impl Node {
     /// Starts a view leader.
     #[staticmethod]
     #[pyo3(signature = (*, bind = "", port = 0, advertise = None, lease_ms = 30_000,
-        listen_ms = 400, give_up_after_ms = None, message_bytes_max = 16_777_216, quiet = false))]
+        listen_ms = 400, give_up_after_ms = None, message_bytes_max = 16_777_216, quiet = false,
+        data_dir = None, fsync = "always"))]
     #[expect(clippy::too_many_arguments, reason = "keyword arguments in Python")]
     fn viewleader(
         py: Python<'_>,
@@ -44,7 +46,14 @@ impl Node {
         give_up_after_ms: Option<Millis>,
         message_bytes_max: usize,
         quiet: bool,
+        data_dir: Option<PathBuf>,
+        fsync: &str,
     ) -> PyResult<Self> {
+        let fsync = match fsync {
+            "always" => Fsync::Always,
+            "never" => Fsync::Never,
+            _ => return Err(PyValueError::new_err("fsync is \"always\" or \"never\"")),
+        };
         let node = listen_options(bind, port, quiet, message_bytes_max);
         let config = LeaderConfig {
             lease_ms,
@@ -53,7 +62,8 @@ impl Node {
             advertise,
             ..LeaderConfig::default()
         };
-        let node = py.detach(|| net::Node::spawn_leader(LeaderOptions { node, config }));
+        let options = LeaderOptions { node, config, data_dir, fsync };
+        let node = py.detach(|| net::Node::spawn_leader(options));
         node.map(Node::new).map_err(|error| from_listen(&error, bind, port))
     }
 
@@ -112,8 +122,7 @@ impl Node {
             match notes {
                 Some(notes) if notes.is_empty() && rest > SLICE => {}
                 Some(notes) => return Ok(Some(notes)),
-                None if self.node().failed() => return Err(failed()),
-                None => return Ok(None),
+                None => return self.node().failure().map_or(Ok(None), |why| Err(failed(&why))),
             }
         }
     }
@@ -137,7 +146,7 @@ impl Node {
             let ended = exit::detach(py, || self.node().wait(rest.min(SLICE)));
             let Some(ended) = ended else { return Ok(false) };
             if ended {
-                return if self.node().failed() { Err(failed()) } else { Ok(true) };
+                return self.node().failure().map_or(Ok(true), |why| Err(failed(&why)));
             }
             py.check_signals()?;
             if rest.is_zero() {
@@ -200,8 +209,15 @@ impl Drop for Node {
     }
 }
 
-pub(super) fn failed() -> PyErr {
-    PyRuntimeError::new_err("the node has failed; its panic message is on standard error")
+pub(super) fn failed(why: &Failure) -> PyErr {
+    PyRuntimeError::new_err(match why {
+        Failure::Panicked => {
+            "the node has failed; its panic message is on standard error".to_owned()
+        }
+        Failure::Disk(why) => {
+            format!("stopped, as the record cannot be written: {why}; mend that and start again")
+        }
+    })
 }
 
 fn listen_options(bind: &str, port: u16, quiet: bool, message_bytes_max: usize) -> NodeOptions {

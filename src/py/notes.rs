@@ -31,6 +31,9 @@ pub(super) fn describe(note: &Note) -> (&'static str, String) {
             ("failed", fields.text("addr", addr).text("why", why).number("epoch", *epoch))
         }
         Note::Rebalancing => ("rebalancing", fields),
+        Note::RebalancingProgress { percent } => {
+            ("rebalancing_progress", fields.number("percent", *percent))
+        }
         Note::RebalancingComplete => ("rebalancing_complete", fields),
         Note::Waiting { slots, holders } => {
             ("waiting", fields.number("slots", *slots).list("holders", texts(holders)))
@@ -39,6 +42,8 @@ pub(super) fn describe(note: &Note) -> (&'static str, String) {
             ("lost", fields.number("slots", *slots).list("holders", texts(holders)))
         }
         Note::Recovering => ("recovering", fields),
+        Note::Leaving => ("leaving", fields),
+        Note::LeaderAway => ("leader_away", fields),
         Note::Left => ("left", fields),
         Note::BadFrame { peer_ip, why } => {
             ("bad_frame", fields.text("peer_ip", peer_ip).text("why", why))

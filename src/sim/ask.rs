@@ -63,15 +63,14 @@ impl Cluster {
         let message = json.as_bytes().to_vec();
         let input = Input::Frame { to, origin: Origin::default(), message };
         let mut outputs = self.handle(process, input);
-        let mut found = None;
-        outputs.retain(|output| match output {
-            Output::Reply { to: answered, message, .. } if *answered == to => {
-                found = Some(String::from_utf8(message.clone()).expect("a reply is ASCII"));
-                false
-            }
-            _ => true,
-        });
+        let mut found = take_reply(&mut outputs, to);
         self.perform(process, outputs);
+        if found.is_none() {
+            // The reply may wait for the disk.
+            let mut outputs = self.sync_at_once(process);
+            found = take_reply(&mut outputs, to);
+            self.perform(process, outputs);
+        }
         found
     }
 
@@ -150,5 +149,17 @@ impl Cluster {
         let reply = Object::parse(reply.as_bytes()).expect("a reply is an object");
         let extension = reply.raw("dht").map(|raw| Object::parse(raw.as_bytes()));
         extension.is_some_and(|object| object.is_ok_and(|it| it.raw("settled") == Some("true")))
+    }
+}
+
+/// Takes the reply to a request out of what a machine asks for.
+fn take_reply(outputs: &mut Vec<Output>, to: ReplyTo) -> Option<String> {
+    let wanted =
+        |output: &Output| matches!(output, Output::Reply { to: answered, .. } if *answered == to);
+    match outputs.remove(outputs.iter().position(wanted)?) {
+        Output::Reply { message, .. } => {
+            Some(String::from_utf8(message).expect("a reply is ASCII"))
+        }
+        _ => None,
     }
 }

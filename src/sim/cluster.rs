@@ -155,6 +155,7 @@ impl Cluster {
             Event::Expire(flight) => self.patience_ends(flight),
             Event::Frame(link, message) => self.frame_arrives(link, message),
             Event::Closed(link) => self.owner_learns(link),
+            Event::Synced(process) => self.synced(process),
             Event::Wake(process) => self.wake(process),
         }
     }
@@ -273,6 +274,9 @@ impl Cluster {
                     self.launch(flight, timeout_ms);
                 }
                 Output::Send { addr, message } => self.send_frame(process, &addr, message),
+                Output::Persist { ticket, entry, whole } => {
+                    self.persist(process, ticket, entry, whole);
+                }
                 Output::Note(note) => {
                     let now = self.now;
                     left |= note == Note::Left;

@@ -2,6 +2,7 @@
 
 use super::calls::closed;
 use super::cluster::Cluster;
+use super::disk::Disk;
 use super::node::{Node, ProcessId, Program};
 use crate::core::client::{Client, ClientConfig};
 use crate::core::leader::{Leader, LeaderConfig};
@@ -20,6 +21,22 @@ impl Cluster {
     pub fn spawn_leader(&mut self, name: &str, config: LeaderConfig) {
         let addr = self.leader_addr.clone();
         self.listen(name, &addr, Program::Leader(Box::new(Leader::new(config))));
+    }
+
+    /// Starts the view leader on a node with a disk, which is empty at first: it goes on from what its
+    /// processes before have written there.
+    pub fn spawn_leader_with_disk(&mut self, name: &str, config: LeaderConfig) {
+        let disk = match self.names.get(name) {
+            Some(node) => self.nodes[*node].disk.take(),
+            None => None,
+        };
+        let disk = disk.unwrap_or_else(|| Disk::new(self.rng.bits()));
+        let leader = Leader::with_record(config, disk.read());
+        let addr = self.leader_addr.clone();
+        let process = self.start(name, &addr, Program::Leader(Box::new(leader)));
+        self.nodes[process.node].disk = Some(disk);
+        self.network.listening.insert(addr, process);
+        self.deliver(process, Input::Start);
     }
 
     /// Starts a server. A new name gets a host of its own, a name that ran before its old host; the
@@ -93,6 +110,7 @@ impl Cluster {
         node.paused = false;
         node.wake_at = None;
         node.backlog.clear();
+        node.disk.iter_mut().for_each(Disk::crash);
         self.invariants.died(process);
         self.network.listening.retain(|_, listener| *listener != process);
         for flight in self.network.forget_asked_of(process) {

@@ -11,6 +11,7 @@ mod calls;
 pub mod chaos;
 mod clock;
 mod cluster;
+mod disk;
 mod faults;
 pub mod history;
 mod inspect;

@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, VecDeque};
 use std::fmt;
 
 use super::clock::Clock;
+use super::disk::Disk;
 use crate::core::client::{Client, OpError, OpId, Outcome};
 use crate::core::leader::Leader;
 use crate::core::machine::{Input, Machine, Millis, Note};
@@ -88,6 +89,8 @@ pub(super) struct Node {
     pub(super) requests_to_servers: u64,
     /// When its processes last asked the view leader.
     pub(super) leader_asked_at: Millis,
+    /// What stays when its processes die.
+    pub(super) disk: Option<Disk>,
 }
 
 impl Node {
@@ -106,6 +109,7 @@ impl Node {
             outcomes: BTreeMap::new(),
             requests_to_servers: 0,
             leader_asked_at: 0,
+            disk: None,
         }
     }
 

@@ -19,6 +19,8 @@ pub(super) enum Event {
     Frame(LinkId, Vec<u8>),
     /// The opener of a kept-open connection learns that it has closed.
     Closed(LinkId),
+    /// A process's disk has synced.
+    Synced(ProcessId),
     /// A process wanted to be woken.
     Wake(ProcessId),
 }

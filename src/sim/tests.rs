@@ -16,6 +16,7 @@ impl Machine for Toy {
     fn handle(&mut self, now: Millis, input: Input, out: &mut Vec<Output>) {
         let why = match input {
             Input::Start => "start".to_string(),
+            Input::Persisted { .. } => "persisted".to_string(),
             Input::Frame { to, origin, message } => {
                 let text = String::from_utf8_lossy(&message).into_owned();
                 if message[0] < 0x80 && !self.mute {

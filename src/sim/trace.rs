@@ -84,6 +84,7 @@ pub(super) fn shown_input(input: &Input) -> String {
         Input::Disconnected { addr } => format!("disconnected {addr}"),
         Input::Tick => "tick".to_string(),
         Input::Leave => "leave".to_string(),
+        Input::Persisted { ticket } => format!("persisted {}", ticket.0),
     }
 }
 
@@ -101,6 +102,10 @@ pub(super) fn shown_output(output: &Output) -> String {
             format!("call {} to {to} {}", call.0, shown(message))
         }
         Output::Send { addr, message } => format!("send to {addr} {}", shown(message)),
+        Output::Persist { ticket, entry, whole } => {
+            let what = if *whole { "whole " } else { "" };
+            format!("persist {} {what}{} bytes", ticket.0, entry.len())
+        }
         Output::Note(note) => format!("note {note:?}"),
     }
 }

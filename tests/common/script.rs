@@ -113,7 +113,11 @@ impl Stage {
                     config.lease_ms = seconds * 1_000;
                 }
                 config.give_up_after_ms = words.number("give_up").map(|seconds| seconds * 1_000);
-                self.cluster.spawn_leader(LEADER, config);
+                if words.number("record").is_some() {
+                    self.cluster.spawn_leader_with_disk(LEADER, config);
+                } else {
+                    self.cluster.spawn_leader(LEADER, config);
+                }
             }
             "server" => {
                 let name = words.words[1];

@@ -36,7 +36,7 @@ pub(crate) struct Toy {
 impl Machine for Toy {
     fn handle(&mut self, now: Millis, input: Input, out: &mut Vec<Output>) {
         match input {
-            Input::Start | Input::Leave => {}
+            Input::Start | Input::Leave | Input::Persisted { .. } => {}
             Input::Tick => {
                 while let Some(entry) = self.later.first_entry().filter(|e| e.key().0 <= now) {
                     let ((_, to), text) = entry.remove_entry();

@@ -380,23 +380,25 @@ def test_leaving_with_a_cluster_running(clock: Clock, tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("clock", CLOCKS)
 def test_ctrl_c_ends_a_wait(clock: Clock, tmp_path: Path) -> None:
-    """At once, however much time shall pass; the cluster goes on afterwards."""
+    """Within 0.1 s, however much time shall pass; the cluster goes on afterwards."""
     code = (
         "import dht, os, signal, threading, time\n"
         f"with dht.Cluster(3, {clock!r}) as cluster:\n"
-        "    def interrupt():\n"
-        "        global sent\n"
-        "        sent = time.monotonic()\n"
-        "        os.kill(os.getpid(), signal.SIGINT)\n"
-        "    timer = threading.Timer(0.2, interrupt)\n"
-        "    timer.start()\n"
-        "    try:\n"
-        "        cluster.advance(10**9)\n"
-        "    except KeyboardInterrupt:\n"
-        "        print(time.monotonic() - sent)\n"
+        "    def took():\n"
+        "        sent = []\n"
+        "        def interrupt():\n"
+        "            sent.append(time.monotonic())\n"
+        "            os.kill(os.getpid(), signal.SIGINT)\n"
+        "        threading.Timer(0.2, interrupt).start()\n"
+        "        try:\n"
+        "            cluster.advance(10**9)\n"
+        "        except KeyboardInterrupt:\n"
+        "            return time.monotonic() - sent[0]\n"
+        "    print(min(took() for _ in range(3)))\n"
         "    assert cluster.client().setr('a', 1) == 3\n"
     )
-    assert float(run_code(code, tmp_path)) < 1.0
+    # The best of three, as the machine may be slow.
+    assert float(run_code(code, tmp_path)) < 0.1
 
 
 @pytest.mark.parametrize("clock", CLOCKS)

@@ -11,6 +11,7 @@ from typing import get_args
 import pytest
 
 import dht
+from dht import common
 from dht.events import _MADE, Events
 from harness import ROOT, wait_until
 from rawwire import Connection
@@ -169,9 +170,9 @@ def test_statistics() -> None:
                 client.setr(f"name {number}", number)
             with dht.Client(server=server.address) as direct:
                 direct.set("own", 1)
-            for requestor in ("ann", "bob"):
-                client.lock_get("lock", requestor, wait=False)
-            client.lock_get("other", "ann", wait=False)
+            for lock, requestor in (("lock", "ann"), ("lock", "bob"), ("other", "ann")):
+                request = {"cmd": "lock_get", "lockid": lock, "requestor": requestor}
+                common.send_receive("127.0.0.1", leader.port, request)
             told = leader.statistics()
             assert told.ring == dht.Ring(client.query_servers())
             assert (told.epoch, told.slots_settled, told.slots_moving) == (1, 10_000, 0)

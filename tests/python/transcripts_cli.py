@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Self
 
 from harness import run, script
+from ops import command
 
 REWRITE = os.environ.get("REWRITE") == "1"
 
@@ -77,7 +78,8 @@ def play(step: Step, names: Mapping[str, str], hosts: Sequence[str]) -> Step:
         env[name] = _filled(value, names)
     name, *args = [_filled(word, names) for word in words]
     bare = name != "client.py" or "--help" in args or "--viewleader" in args
-    done = run(script(name, *([] if bare else hosts), *args), env=env)
+    argv = command(*args) if name == "dht" else script(name, *([] if bare else hosts), *args)
+    done = run(argv, env=env)
     assert "Traceback" not in done.stdout + done.stderr, done.stderr
     output = done.stdout + done.stderr
     for word, address in names.items():

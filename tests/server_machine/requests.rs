@@ -118,3 +118,23 @@ fn a_request_that_one_replica_alone_remembers_is_noticed_at_a_fail_over() {
     let many: Vec<u64> = (1..=129).collect();
     assert_ne!(holdings_after(&many), holdings_after(&many[1..]));
 }
+
+#[test]
+fn a_deposed_primary_says_since_when_a_write_may_have_happened() {
+    let mut stage = Stage::new();
+    let (me, b) = (stage.me(), peer("b"));
+    stage.assign(entry(2, 2, vec![me.clone()]));
+    stage.assign(entry(3, 2, vec![me.clone(), b.clone()]));
+    // Neither is acknowledged: the other replica does not answer.
+    assert_eq!(replies(&stage.request(&write_saying(1, ""))), Vec::<String>::new());
+    assert_eq!(
+        replies(&stage.request(&write_saying(2, r#", "repeated": true"#))),
+        Vec::<String>::new()
+    );
+    let out = replies(&stage.assign(entry(4, 4, vec![b, me])));
+    let unknown: Vec<&String> = out.iter().filter(|reply| reply.contains("unknown")).collect();
+    assert_eq!(unknown.len(), 2, "{out:?}");
+    // A first try cannot have got an earlier version; what a repetition repeats may have.
+    assert!(unknown[0].contains(r#""since": [3,"#), "{unknown:?}");
+    assert!(!unknown[1].contains("since"), "{unknown:?}");
+}

@@ -19,6 +19,7 @@ _OUT = {
     "heartbeat_failed": "Can't update lease: {why}",
     "lease_refused": "Can't renew lease: {status}",
     "rebalancing": "Rebalancing...",
+    "rebalancing_progress": "Rebalancing... {percent}%",
     "rebalancing_complete": "Rebalancing complete",
 }
 
@@ -28,12 +29,14 @@ _ERR = {
     "waiting": "WAITING: {slots} slots wait for {holders} to come back (see --give-up-after)",
     "lost": "DATA LOST: {slots} slots start again empty; all that held them are gone: {holders}",
     "recovering": "Restarted; learning from the servers what they hold",
+    "leaving": "Leaving the ring; handing over what this server holds",
+    "leader_away": "Can't leave the ring: nobody listens where the view leader was",
+    "left": "Left the ring",
 }
 
 _ERR_UNLESS_QUIET = {
     "joined": "Server {addr} joined at position {position}, epoch {epoch}",
     "failed": "Server {addr} left: {why}, epoch {epoch}",
-    "left": "Left the ring; others have its data",
     "bad_frame": "Refused a message from {peer_ip}: {why}",
 }
 

@@ -29,6 +29,15 @@ OPTIONS = [
         "how often to renew the lease; keep it well below the view leader's --lease",
         "10",
     ),
+    _options.Option(
+        "--drain-timeout",
+        "DHT_DRAIN_TIMEOUT",
+        _options.seconds,
+        60_000,
+        "SECONDS",
+        "how long SIGTERM lets this server hand over what it holds before it ends all the same",
+        "60",
+    ),
     _options.MESSAGE_SIZE,
     _options.QUIET,
 ]
@@ -48,7 +57,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def _run(argv: Sequence[str] | None) -> int:
     parser = _options.parser(
-        PROG, "Run a storage server of a distributed hash table until Ctrl-C.", OPTIONS
+        PROG, "Run a storage server of a distributed hash table until Ctrl-C or SIGTERM.", OPTIONS
     )
     args = _options.finish(parser, parser.parse_args(argv), OPTIONS)
 
@@ -64,4 +73,5 @@ def _run(argv: Sequence[str] | None) -> int:
         )
 
     ports = range(SERVER_LOW, SERVER_HIGH)
-    return _node.run(PROG, start, ports, args.port, quiet=args.quiet)
+    drain_s = args.drain_timeout / 1000
+    return _node.run(PROG, start, ports, args.port, quiet=args.quiet, drain_s=drain_s)

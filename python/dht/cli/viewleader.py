@@ -1,5 +1,6 @@
 """`viewleader.py`: keeps the view of the ring, its locks, and where every key belongs."""
 
+import argparse
 from collections.abc import Sequence
 
 from dht import _dht
@@ -7,6 +8,15 @@ from dht.cli import _node, _options, _output
 from dht.common2 import LOCK_LEASE, VIEWLEADER_HIGH, VIEWLEADER_LOW
 
 PROG = "viewleader.py"
+
+FSYNC_CHOICES = ("always", "never")
+
+
+def _fsync(text: str) -> str:
+    if text not in FSYNC_CHOICES:
+        raise argparse.ArgumentTypeError(f"{text!r} is not always or never")
+    return text
+
 
 OPTIONS = [
     *_options.listening(VIEWLEADER_LOW, VIEWLEADER_HIGH),
@@ -38,6 +48,25 @@ OPTIONS = [
         " starts again empty",
         "for ever",
     ),
+    _options.Option(
+        "--data-dir",
+        "DHT_DATA_DIR",
+        str,
+        None,
+        "DIR",
+        "the directory in which it keeps its record, and from which it goes on after a restart; it"
+        " is made where there is none",
+        "no record: a restarted view leader asks its servers",
+    ),
+    _options.Option(
+        "--fsync",
+        "DHT_FSYNC",
+        _fsync,
+        "always",
+        "WHEN",
+        "when the record is synced to the disk: always, before anybody is told of it, or never,"
+        " which may lose it with the power",
+    ),
     _options.MESSAGE_SIZE,
     _options.QUIET,
 ]
@@ -57,7 +86,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def _run(argv: Sequence[str] | None) -> int:
     parser = _options.parser(
-        PROG, "Run the view leader of a distributed hash table until Ctrl-C.", OPTIONS
+        PROG, "Run the view leader of a distributed hash table until Ctrl-C or SIGTERM.", OPTIONS
     )
     args = _options.finish(parser, parser.parse_args(argv), OPTIONS)
 
@@ -70,6 +99,8 @@ def _run(argv: Sequence[str] | None) -> int:
             give_up_after_ms=args.give_up_after,
             message_bytes_max=args.max_message_size,
             quiet=args.quiet,
+            data_dir=args.data_dir,
+            fsync=args.fsync,
         )
 
     ports = range(VIEWLEADER_LOW, VIEWLEADER_HIGH)

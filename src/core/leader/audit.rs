@@ -57,6 +57,21 @@ impl<'a> LeaderAudit<'a> {
         self.leader.restarted_at.is_some()
     }
 
+    /// How often it has found that slots are lost.
+    pub fn losses(self) -> u64 {
+        self.leader.losses
+    }
+
+    /// Whether it keeps a record.
+    pub fn has_record(self) -> bool {
+        self.leader.keeper.is_some()
+    }
+
+    /// How long a server is believed alive.
+    pub fn lease_ms(self) -> u64 {
+        self.leader.config.lease_ms
+    }
+
     /// Whether it gives up ranges whose servers are silent for long.
     pub fn gives_up(self) -> bool {
         self.leader.config.give_up_after_ms.is_some()
@@ -75,7 +90,7 @@ impl<'a> LeaderAudit<'a> {
     }
 
     /// How full everything is that others can make grow.
-    pub fn fills(self) -> [Fill; 6] {
+    pub fn fills(self) -> [Fill; 7] {
         let leader = self.leader;
         let (locks, queue) = leader.locks.len();
         let fill = |what, len, max| Fill { what, len, max };
@@ -86,6 +101,7 @@ impl<'a> LeaderAudit<'a> {
             fill("calls", leader.calls.len(), None),
             fill("absent servers", leader.absent.len(), None),
             fill("suspects", leader.suspects.len(), None),
+            fill("what waits for the disk", leader.keeper.as_ref().map_or(0, |k| k.held()), None),
         ]
     }
 }

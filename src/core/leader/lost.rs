@@ -45,10 +45,13 @@ impl Lost {
         }
     }
 
-    pub(super) fn tell(self, out: &mut Out) {
-        if self.slots > 0 {
+    /// Says so; whether there was anything to say.
+    pub(super) fn tell(self, out: &mut Out) -> bool {
+        let any = self.slots > 0;
+        if any {
             let (slots, holders) = (self.slots, self.holders);
             out.push(Output::Note(Note::Lost { slots, holders }));
         }
+        any
     }
 }

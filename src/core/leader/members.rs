@@ -99,6 +99,16 @@ impl Members {
         Some(member)
     }
 
+    /// Denies these requestors for ever.
+    pub(super) fn deny(&mut self, requestors: BTreeSet<Json>) {
+        self.expired.extend(requestors);
+    }
+
+    /// Who is denied for ever.
+    pub(super) fn denied(&self) -> &BTreeSet<Json> {
+        &self.expired
+    }
+
     /// The addresses whose lease has ended.
     pub(super) fn overdue(&self, now: Millis) -> Vec<String> {
         let overdue = self.by_addr.values().filter(|member| member.lease_until < now);

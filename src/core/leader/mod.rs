@@ -7,24 +7,32 @@
 
 pub mod audit;
 mod heartbeat;
+mod keep;
 mod leave;
 mod locks;
 mod lost;
 mod members;
 mod plan;
 mod probe;
+mod progress;
 mod push;
+pub mod record;
 mod recovery;
+mod removal;
 mod stats;
+mod status;
 mod view;
 
 use std::collections::BTreeMap;
 
+use self::keep::{Keeper, Tells};
 use self::locks::Locks;
 use self::lost::Lost;
 use self::members::Members;
 use self::plan::Range;
 use self::probe::{Absent, Suspect};
+use self::progress::Progress;
+use self::record::Record;
 use super::assignment::{NodeId, Report, Revision};
 use super::machine::{CallId, Input, Machine, Millis, Note, Origin, Output, ReplyTo, Then};
 use super::planted::{Planted, planted};
@@ -99,6 +107,8 @@ pub struct Leader {
     next_call: u64,
     /// Whether `Rebalancing...` was said, and `Rebalancing complete` not yet.
     rebalancing: bool,
+    /// How far that is.
+    progress: Progress,
     /// When it was found that this leader was started again: no range is changed that no server
     /// has told of, until all were, or a full lease has passed in which each living server must
     /// have been heard.
@@ -122,6 +132,12 @@ pub struct Leader {
     push_at: Option<Millis>,
     /// When this leader wanted to be woken at the latest.
     wanted_at: Option<Millis>,
+    /// How often slots were lost.
+    losses: u64,
+    /// Its record on disk, where it has one.
+    keeper: Option<Keeper>,
+    /// What the reply of this step may tell of.
+    reply_tells: Tells,
 }
 
 /// Why a call was made.
@@ -154,6 +170,7 @@ impl Leader {
             calls: BTreeMap::new(),
             next_call: 0,
             rebalancing: false,
+            progress: Progress::default(),
             recovering_since: None,
             restarted_at: None,
             recovery_at: None,
@@ -164,7 +181,27 @@ impl Leader {
             untold: false,
             push_at: None,
             wanted_at: None,
+            losses: 0,
+            keeper: None,
+            reply_tells: Tells::Nothing,
         }
+    }
+
+    /// A leader that keeps a record, and goes on from the one it finds; an empty one where there is
+    /// none yet. What it asks to be persisted must be given to [`Record::replay`] before the next
+    /// start.
+    pub fn with_record(config: LeaderConfig, record: Record) -> Self {
+        Leader { keeper: Some(Keeper::new(record)), ..Leader::new(config) }
+    }
+
+    fn start(&mut self, now: Millis, out: &mut Out) {
+        let knows = self.knows_its_ring();
+        self.take_up(now);
+        if !knows && !planted(Planted::ListensToNobody) {
+            self.listens_until = Some(now + self.config.listen_ms);
+        }
+        self.end_recovery(now);
+        self.tell_waiting(now, out);
     }
 
     fn frame(&mut self, now: Millis, to: ReplyTo, origin: &Origin, message: &[u8], out: &mut Out) {
@@ -177,6 +214,7 @@ impl Leader {
                 return out.push(Output::Reply { to, message, then: Then::Close });
             }
         };
+        self.reply_tells = Tells::of(&request.command);
         let then = if request.extended { Then::Keep } else { Then::Linger };
         let (message, then) = match self.answer(now, origin, &request, out) {
             Ok(message) => (message, then),
@@ -223,6 +261,10 @@ impl Leader {
                 self.sweep(now, out);
                 Ok(self.stats())
             }
+            Command::Status => {
+                self.sweep(now, out);
+                Ok(self.status(now, origin))
+            }
             _ => Err("this is a view leader; the command is one for servers".to_string()),
         }
     }
@@ -256,41 +298,9 @@ impl Leader {
         for id in &report.refused {
             self.probe(id, out);
         }
-    }
-
-    /// Removes the members whose lease has ended.
-    fn sweep(&mut self, now: Millis, out: &mut Out) {
-        let overdue = self.members.overdue(now);
-        self.remove(now, &overdue, "lease expired", out);
-    }
-
-    /// Removes members: one sweep, one epoch.
-    fn remove(&mut self, now: Millis, addrs: &[String], why: &'static str, out: &mut Out) {
-        let (mut any, mut stayer_vanished) = (false, false);
-        for addr in addrs {
-            let Some(member) = self.members.expire(addr) else {
-                continue;
-            };
-            if !any {
-                self.epoch += 1;
-                any = true;
-            }
-            if let Some(extension) = &member.extension {
-                self.suspects.remove(&extension.id);
-            }
-            let gone = why == GONE || why == LEFT;
-            if let Some(extension) = member.extension {
-                stayer_vanished |= why != LEFT && extension.leaving_since.is_none();
-                self.absent.insert(extension.id, Absent::new(addr.clone(), gone, now));
-            }
-            let note = Note::Failed { addr: addr.clone(), why, epoch: self.epoch };
-            out.push(Output::Note(note));
-        }
-        if any {
-            if stayer_vanished {
-                self.vanished_at = Some(now);
-            }
-            self.replan(now, out);
+        if !report.given.is_empty() {
+            self.progress.hear(reporter, &report.given);
+            self.tell_progress(now, out);
         }
     }
 
@@ -323,7 +333,7 @@ impl Leader {
         plan::merge(&mut self.ranges);
         // The last range may just have been resolved.
         self.end_recovery(now);
-        lost.tell(out);
+        self.losses += u64::from(lost.tell(out));
         self.tell_waiting(now, out);
         let ranges = &self.ranges;
         self.absent.retain(|id, _| ranges.iter().any(|range| range.state.names(id)));
@@ -340,13 +350,15 @@ impl Leader {
     }
 
     /// Says when keys begin to move, and when all are where they belong.
-    fn tell_rebalancing(&mut self, out: &mut Out) {
+    fn tell_rebalancing(&mut self, now: Millis, out: &mut Out) {
         let settled = self.is_settled();
         if self.rebalancing == settled {
             self.rebalancing = !settled;
             let note = if settled { Note::RebalancingComplete } else { Note::Rebalancing };
             out.push(Output::Note(note));
+            self.progress = Progress::default();
         }
+        self.tell_progress(now, out);
     }
 
     /// A leader that was stopped for a while has heard nobody meanwhile, and that is nobody's fault:
@@ -387,10 +399,13 @@ const LEFT: &str = "left";
 
 impl Machine for Leader {
     fn handle(&mut self, now: Millis, input: Input, out: &mut Vec<Output>) {
+        if let Input::Persisted { ticket } = input {
+            return self.keeper.iter_mut().for_each(|keeper| keeper.persisted(ticket, out));
+        }
+        let from = out.len();
         self.forgive_own_sleep(now);
         match input {
-            Input::Start if planted(Planted::ListensToNobody) => {}
-            Input::Start => self.listens_until = Some(now + self.config.listen_ms),
+            Input::Start => self.start(now, out),
             Input::Frame { to, origin, message } => self.frame(now, to, &origin, &message, out),
             Input::Returned { call, result } => match self.calls.remove(&call) {
                 Some(Purpose::Push(id)) => self.pushed(now, &id, result, out),
@@ -401,12 +416,14 @@ impl Machine for Leader {
             },
             Input::Disconnected { addr } => self.disconnected(&addr, out),
             Input::Tick => self.tick(now, out),
-            Input::Leave => {}
+            Input::Leave | Input::Persisted { .. } => {}
         }
+        let view_touched = self.untold;
         if self.untold {
-            self.tell_rebalancing(out);
+            self.tell_rebalancing(now, out);
             self.pump(now, out);
         }
+        self.keep(view_touched, from, out);
         self.wanted_at = self.next_deadline();
     }
 

@@ -100,7 +100,14 @@ impl Leader {
             Err(CallError::Refused) if refusals + 1 < REFUSALS_NEEDED => {
                 self.ask(id, refusals + 1, out);
             }
-            Err(CallError::Refused) => self.certainly_gone(now, id, out),
+            Err(CallError::Refused) => {
+                let heard_at = self.members.by_id(id).map(|member| member.heard_at);
+                if self.refusal_counts(now, heard_at) {
+                    self.certainly_gone(now, id, out);
+                } else {
+                    self.suspect(now, id);
+                }
+            }
             Ok(reply) if !is_or_was(&reply, id) => self.certainly_gone(now, id, out),
             Ok(_) => {
                 self.suspects.remove(id);

@@ -13,7 +13,7 @@ use crate::core::reply::{self, Reply};
 use crate::core::wire::frame::PEER_MARK;
 use crate::core::wire::json::Json;
 use crate::core::wire::peer::PeerMessage;
-use crate::core::wire::request::{Command, EXTENSION_VERSION, Request};
+use crate::core::wire::request::{Command, EXTENSION_VERSION, PROGRAM_VERSION, Request};
 use crate::core::wire::text::Text;
 
 impl Server {
@@ -103,11 +103,17 @@ impl Server {
                 Reply::status("ok").text("role", "server").value("dht", &hello)
             }
             Command::Stats => self.stats(),
+            Command::Leave => {
+                // Answered first: it may be over at once.
+                self.reply(to, self.leave_reply(), then, out);
+                return self.leave(now, out);
+            }
             Command::Heartbeat { .. }
             | Command::QueryServers
             | Command::LockGet { .. }
             | Command::LockRelease { .. }
-            | Command::Report { .. } => {
+            | Command::Report { .. }
+            | Command::Status => {
                 let why = "this is a server; the command is one for view leaders";
                 let message = reply::error(&why);
                 return out.push(Output::Reply { to, message, then: Then::Close });
@@ -293,6 +299,8 @@ impl Server {
             .number("keys_received", self.keys_received)
             .number("bytes", self.store.bytes() as u64)
             .number("pending", self.writes.len() as u64)
+            .text("program", PROGRAM_VERSION)
+            .raw("transfers", &self.transfers_json())
             .raw("dht", &format!("{{\"version\": {EXTENSION_VERSION}}}"))
     }
 }

@@ -99,6 +99,7 @@ impl Server {
         self.leader_absent = matches!(result, Err(CallError::Refused | CallError::NotSent(_)));
         if matches!(result, Err(CallError::Refused)) {
             self.leader_gone_at.get_or_insert(now);
+            self.leader_is_away(now, out);
         }
         let soon = now + HEARTBEAT_RETRY_MS.min(self.config.heartbeat_ms);
         let reply = match &result {
@@ -120,6 +121,7 @@ impl Server {
                 self.accepted_at = Some(now);
                 self.in_view_from = Some(self.heartbeat_sent_at);
                 self.leader_gone_at = None;
+                self.leader_away_told = false;
                 if !std::mem::replace(&mut self.registered, true) {
                     self.forget_reports();
                 }
@@ -232,18 +234,18 @@ impl Server {
         }
         self.report_again = false;
         let id = Some(self.id.clone());
-        let report = Report { version: EXTENSION_VERSION, id, synced, refused: Vec::new() };
+        let report = Report { version: EXTENSION_VERSION, id, synced, ..Report::default() };
         self.report_call = Some(self.call_report(report, out));
     }
 
     /// Tells the leader that a server refuses connections.
     pub(super) fn report_refused(&mut self, ids: Vec<NodeId>, out: &mut Out) {
-        let (id, synced) = (Some(self.id.clone()), Vec::new());
-        let report = Report { version: EXTENSION_VERSION, id, synced, refused: ids };
+        let id = Some(self.id.clone());
+        let report = Report { version: EXTENSION_VERSION, id, refused: ids, ..Report::default() };
         self.call_report(report, out);
     }
 
-    fn call_report(&mut self, report: Report, out: &mut Out) -> CallId {
+    pub(super) fn call_report(&mut self, report: Report, out: &mut Out) -> CallId {
         let message = Reply::new().text("cmd", "dht_report").value("dht", &report).finish();
         let call = self.call_id(Purpose::Report(report.synced));
         let timeout_ms = self.heartbeat_timeout_ms();

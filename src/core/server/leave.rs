@@ -5,6 +5,10 @@ use crate::core::assignment::Snapshot;
 use crate::core::machine::{CallError, Millis, Note, Output};
 use crate::core::wire::json::Object;
 
+/// How long the view leader's address refuses connections before a server that wants to leave says
+/// so. A leader that is started again is back by then.
+const LEADER_AWAY_MS: Millis = 3_000;
+
 /// How far a planned leave is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum Leaving {
@@ -26,6 +30,7 @@ impl Server {
             return;
         }
         self.leaving = Leaving::Asked;
+        out.push(Output::Note(Note::Leaving));
         if self.leader_speaks != Some(true) {
             return self.left(out);
         }
@@ -61,6 +66,15 @@ impl Server {
             self.tell_all(now, out);
         } else {
             self.adopt(now, snapshot, out);
+        }
+    }
+
+    /// A heartbeat was refused: says once that nobody is there who could let this server go.
+    pub(super) fn leader_is_away(&mut self, now: Millis, out: &mut Out) {
+        let gone = self.leader_gone_at.is_some_and(|at| now >= at + LEADER_AWAY_MS);
+        if gone && self.leaving == Leaving::Asked && !self.leader_away_told {
+            self.leader_away_told = true;
+            out.push(Output::Note(Note::LeaderAway));
         }
     }
 

@@ -15,6 +15,7 @@ mod messages;
 mod originals;
 mod parked;
 mod pending;
+mod progress;
 mod reads;
 mod reconcile;
 mod store;
@@ -143,6 +144,10 @@ pub struct Server {
     /// When it was last said that heartbeats fail.
     heartbeat_failing_since: Option<Millis>,
     leaving: Leaving,
+    /// Whether it was said that nobody can let this server go.
+    leader_away_told: bool,
+    /// When the leader was told last how far transfers are, and how many bytes were given then.
+    progress_told: Option<(Millis, u64)>,
     report_call: Option<CallId>,
     report_again: bool,
     /// When to look for what was not acknowledged; `None` while nothing is owed.
@@ -226,6 +231,8 @@ impl Server {
             leader_gone_at: None,
             heartbeat_failing_since: None,
             leaving: Leaving::No,
+            leader_away_told: false,
+            progress_told: None,
             report_call: None,
             report_again: false,
             retry_at: None,
@@ -317,6 +324,7 @@ impl Server {
             self.retry_syncs(now, patience_ms, *slot, out);
         }
         self.report_synced(out);
+        self.report_progress(now, out);
         if !busy.is_empty() || self.writes.len() > 0 {
             self.want_retry();
         }
@@ -381,6 +389,7 @@ impl Machine for Server {
             Input::Disconnected { addr } => self.disconnected(now, &addr, out),
             Input::Tick => self.tick(now, out),
             Input::Leave => self.leave(now, out),
+            Input::Persisted { .. } => {}
         }
         if std::mem::take(&mut self.retry_wanted) && self.retry_at.is_none() {
             self.retry_at = Some(now + self.config.retry_ms);

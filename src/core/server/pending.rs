@@ -37,6 +37,13 @@ impl PendingWrite {
         Executed { id: self.id, version: self.cell.version, repeated: self.repeated }
     }
 
+    /// Revision and sequence of a version lower than any that the request can have got. Known where it
+    /// was ordered for a first try: a first try is ordered only if no repetition was executed before.
+    pub(super) fn since(&self) -> Option<(Revision, u64)> {
+        let version = self.cell.version;
+        (!self.repeated).then(|| (version.revision, version.sequence.saturating_sub(1)))
+    }
+
     pub(super) fn bytes(&self) -> usize {
         self.key.as_bytes().len() + self.cell.value.as_str().len()
     }

@@ -32,6 +32,8 @@ pub(super) struct Store {
 #[derive(Debug, Default)]
 struct SlotData {
     cells: BTreeMap<Text, Cell>,
+    /// How many bytes the names and values have.
+    bytes: usize,
     /// The exclusive or of all cells' fingerprints: equal contents, equal fingerprint.
     fingerprint: u64,
     /// The requests executed last, in no particular order of versions.
@@ -46,9 +48,6 @@ impl SlotData {
     /// What tells the remembered requests from others, in whatever order they came. Two replicas of
     /// equal cells may differ in them: of two writes of a name the later hides the earlier.
     fn memory(&self) -> u64 {
-        if planted(Planted::MemoryNotCompared) {
-            return 0;
-        }
         let recent = self.recent.iter().map(|known| {
             let RequestId { client, number } = known.id;
             mix(mix(mix(client) ^ number) ^ of_version(known.version))
@@ -80,7 +79,9 @@ impl Store {
             }
             Some(held) => {
                 data.fingerprint ^= fingerprint(key, held.version);
-                self.bytes -= key.as_bytes().len() + held.value.as_str().len();
+                let size_before = key.as_bytes().len() + held.value.as_str().len();
+                data.bytes -= size_before;
+                self.bytes -= size_before;
                 *held = cell.clone();
             }
             None => {
@@ -89,6 +90,7 @@ impl Store {
             }
         }
         data.fingerprint ^= fingerprint(key, cell.version);
+        data.bytes += size;
         self.bytes += size;
         self.changes += 1;
         true
@@ -218,11 +220,7 @@ impl Store {
             };
             self.changes += 1;
             self.keys -= data.cells.len();
-            let sizes = data
-                .cells
-                .iter()
-                .map(|(key, cell)| key.as_bytes().len() + cell.value.as_str().len());
-            self.bytes -= sizes.sum::<usize>();
+            self.bytes -= data.bytes;
         }
     }
 
@@ -239,6 +237,11 @@ impl Store {
     /// How many names `start..end` holds.
     pub(super) fn keys_within(&self, start: Slot, end: Slot) -> usize {
         (start..end).filter_map(|slot| self.slot(slot)).map(|data| data.cells.len()).sum()
+    }
+
+    /// How many names a slot holds, and the bytes of the names and values.
+    pub(super) fn size(&self, slot: Slot) -> (usize, usize) {
+        self.slot(slot).map_or((0, 0), |data| (data.cells.len(), data.bytes))
     }
 
     /// How many names are held.

@@ -354,8 +354,9 @@ impl Server {
                 self.local.overtake(&write.key);
             }
             self.store.remember(write.slot, write.executed());
+            let since = write.since();
             for to in write.replies {
-                self.reply_unknown(to, "another server took over", out);
+                self.reply_unknown(to, "another server took over", since, out);
             }
         }
     }
@@ -380,10 +381,11 @@ impl Server {
         }
         let mut tired = Vec::new();
         for write in self.writes.pending.values_mut().filter(|write| write.answer_by <= now) {
-            tired.append(&mut write.replies);
+            let since = write.since();
+            tired.extend(write.replies.drain(..).map(|to| (to, since)));
         }
-        for to in tired {
-            self.reply_unknown(to, "not every replica has answered in time", out);
+        for (to, since) in tired {
+            self.reply_unknown(to, "not every replica has answered in time", since, out);
         }
     }
 
@@ -408,9 +410,21 @@ impl Server {
         (self.holds.seen(slot), self.counter)
     }
 
-    fn reply_unknown(&mut self, to: ReplyTo, why: &str, out: &mut Out) {
+    /// Says that a write may have happened; and what a retry may say as its `since`, so that it is not
+    /// in doubt merely because its client knew little of the slot.
+    fn reply_unknown(
+        &mut self,
+        to: ReplyTo,
+        why: &str,
+        since: Option<(Revision, u64)>,
+        out: &mut Out,
+    ) {
         let status = if planted(Planted::UnknownSaidFailed) { "no" } else { "unknown" };
-        self.reply(to, Reply::status(status).text("reason", why), Then::Keep, out);
+        let mut reply = Reply::status(status).text("reason", why);
+        if let Some(since) = since {
+            reply = reply.value("since", &since);
+        }
+        self.reply(to, reply, Then::Keep, out);
     }
 
     /// Answers a frame.

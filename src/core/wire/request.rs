@@ -8,6 +8,9 @@ use super::text::Text;
 /// The version of the extension that our own parties speak, in the field `dht`.
 pub const EXTENSION_VERSION: u64 = 1;
 
+/// The version of this program, as people know it.
+pub const PROGRAM_VERSION: &str = env!("CARGO_PKG_VERSION");
+
 /// Why a message is not a request.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
 pub enum RequestError {
@@ -79,6 +82,10 @@ pub enum Command<'a> {
     Hello,
     /// Ours: figures of a server.
     Stats,
+    /// Ours: what a view leader knows of everything, in full.
+    Status,
+    /// Ours: a server shall hand over what it holds, leave the ring, and end.
+    Leave,
 }
 
 impl<'a> Request<'a> {
@@ -146,6 +153,8 @@ impl<'a> Command<'a> {
             "dht_report" => Command::Report { extension: needs("dht_report")? },
             "dht_hello" => Command::Hello,
             "dht_stats" => Command::Stats,
+            "dht_status" => Command::Status,
+            "dht_leave" => Command::Leave,
             _ => return Err(RequestError::UnknownCommand(name.clone())),
         })
     }

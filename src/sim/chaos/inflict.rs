@@ -14,6 +14,9 @@ use crate::core::machine::Millis;
 pub(super) const SERVERS_MIN: usize = 5;
 pub(super) const SERVERS_MAX: usize = 9;
 
+/// How long the end of a leader with a record waits for a sync to be under way.
+const SYNC_WAIT_MS: Millis = 300;
+
 /// The longest time that a fault lasts which is not to end a lease.
 const SHORT_MS_MAX: Millis = 4_000;
 
@@ -64,6 +67,11 @@ impl World {
             }
             Kind::LeaderRestart => {
                 self.trouble_leader(over + LEASE_MS)?;
+                if self.leader_record {
+                    // In the middle of a sync.
+                    self.call_witness();
+                    self.cluster.run_until(|cluster| cluster.is_syncing(LEADER), SYNC_WAIT_MS);
+                }
                 // With its servers, or without one that dies meanwhile.
                 let sound = self.sound();
                 let ids: Vec<&NodeId> = sound.keys().collect();
@@ -174,7 +182,10 @@ impl World {
                 }
             }
             Undo::StartServer(name, port) => self.start_server(&name, port),
-            Undo::StartLeader => self.start_leader(),
+            Undo::StartLeader => {
+                self.start_leader();
+                self.call_witness();
+            }
             Undo::StartClient(client) => self.start_client(client),
             Undo::StartActor(actor) => self.start_actor(actor),
         }

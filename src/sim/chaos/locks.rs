@@ -1,8 +1,9 @@
 //! Clients that take locks of the view leader as the original's do, and die with them.
 //!
-//! Locks live in the leader's memory, so a leader that was started again has forgotten them, and a
-//! lock binds only while the leader that granted it lives. Everything is judged within one life of
-//! the leader, and only by replies to requests that were sent and answered within it:
+//! Without a record locks live in the leader's memory, so a leader that was started again has
+//! forgotten them, and a lock binds only while the leader that granted it lives. Everything is judged
+//! within one life of the leader, and only by replies to requests that were sent and answered within
+//! it. With a record all lives are one:
 //!
 //! 1. From a granted reply until the holder sends its release, nobody else sees itself granted.
 //! 2. First come, first served: whoever was answered before another asked for the first time is
@@ -135,6 +136,18 @@ impl World {
         self.locks.actors[number].next_at = self.cluster.now();
     }
 
+    /// Somebody new asks for a lock that nobody gives back: whoever was told that it has it has it for
+    /// ever, where the leader keeps a record.
+    pub(super) fn call_witness(&mut self) {
+        if self.leader_record {
+            let request = format!(
+                r#"{{"cmd": "lock_get", "lockid": "for ever", "requestor": "witness {}"}}"#,
+                self.leader_changes
+            );
+            self.cluster.ask("10.0.6.1", LEADER_ADDR, &request);
+        }
+    }
+
     /// Takes in what was answered, and asks on.
     pub(super) fn drive_locks(&mut self) -> Result<(), String> {
         let now = self.cluster.now();
@@ -155,7 +168,7 @@ impl World {
     }
 
     fn lock_step(&mut self, number: usize) {
-        let moment = self.locks.moment();
+        let (moment, life) = (self.locks.moment(), self.lock_life());
         let actor = &mut self.locks.actors[number];
         match actor.state {
             State::Dead => return,
@@ -180,14 +193,13 @@ impl World {
         let request =
             format!(r#"{{"cmd": "{cmd}", "lockid": "{lock}", "requestor": "{requestor}"}}"#);
         actor.asked_at = self.cluster.now();
-        actor.asked_in = self.leader_changes;
+        actor.asked_in = life;
         let ip = format!("10.0.5.{}", actor.number);
         actor.ticket = Some(self.cluster.ask(&ip, LEADER_ADDR, &request));
         if let State::Releasing(tries) = actor.state {
             // From now on the lock may be another's.
             let key = (lock.clone(), requestor.clone());
             let place = self.locks.places.remove(&key);
-            let life = self.leader_changes;
             let held = place.is_some_and(|place| place.granted && place.life == life);
             if tries == 0 && !held {
                 // What is answered tells nothing.
@@ -212,7 +224,7 @@ impl World {
             let object = Object::parse(text.as_bytes()).ok()?;
             object.text("status")?.as_str().map(str::to_string)
         });
-        let same_life = self.locks.actors[number].asked_in == self.leader_changes;
+        let same_life = self.locks.actors[number].asked_in == self.lock_life();
         let state = self.locks.actors[number].state;
         match (state, status.as_deref()) {
             (State::Getting, Some("granted")) => {
@@ -254,7 +266,7 @@ impl World {
 
     /// The actor has a place in the queue, since now at the latest.
     fn queued(&mut self, number: usize) -> Result<(), String> {
-        let life = self.leader_changes;
+        let life = self.lock_life();
         let moment = self.locks.moment();
         let actor = &self.locks.actors[number];
         let key = (actor.lock.clone(), actor.requestor.clone());
@@ -279,7 +291,7 @@ impl World {
             return Ok(());
         }
         self.queued(number)?;
-        let life = self.leader_changes;
+        let life = self.lock_life();
         let actor = &self.locks.actors[number];
         let key = (actor.lock.clone(), actor.requestor.clone());
         for ((lock, other), place) in &self.locks.places {

@@ -46,6 +46,8 @@ use crate::core::machine::Millis;
 pub struct Options {
     /// Whether the view leader is killed and started again.
     pub leader_restarts: bool,
+    /// Whether the view leader keeps a record on a disk, and goes on from it.
+    pub leader_record: bool,
     /// Whether all servers of a range are killed at once, or silent at once.
     pub whole_ranges: bool,
     /// Whether clients take part that speak the original's two-phase commit.
@@ -60,10 +62,11 @@ pub struct Options {
 
 impl Options {
     /// The run of a seed: every second one has its view leader restarted, and of each two of these
-    /// and of the others one loses whole ranges.
+    /// and of the others one loses whole ranges. Every second one of the restarted leaders keeps a record.
     pub fn of(seed: u64) -> Self {
         Options {
             leader_restarts: seed % 2 == 1,
+            leader_record: seed % 8 > 4 && seed % 2 == 1,
             whole_ranges: seed / 2 % 2 == 1,
             originals: true,
             faults_min: 28,

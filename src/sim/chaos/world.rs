@@ -72,6 +72,8 @@ pub(super) struct World {
     pub(super) losses: Losses,
     /// What was left where two of a key's three servers were killed at once.
     pub(super) thirds: Vec<Third>,
+    /// Whether the view leader keeps a record.
+    pub(super) leader_record: bool,
     /// Grows whenever the view leader is killed or started.
     pub(super) leader_changes: u64,
     pub(super) servers_max: usize,
@@ -100,6 +102,7 @@ impl World {
             locks: Locks::new(),
             losses: Losses::default(),
             thirds: Vec::new(),
+            leader_record: options.leader_record,
             leader_changes: 0,
             servers_max: 0,
             first_servers: 0,
@@ -123,7 +126,17 @@ impl World {
     pub(super) fn start_leader(&mut self) {
         self.leader_changes += 1;
         let config = LeaderConfig { lease_ms: LEASE_MS, ..LeaderConfig::default() };
-        self.cluster.spawn_leader(LEADER, config);
+        if self.leader_record {
+            self.cluster.spawn_leader_with_disk(LEADER, config);
+        } else {
+            self.cluster.spawn_leader(LEADER, config);
+        }
+    }
+
+    /// Names the time for which a lock binds: the life of a leader, or all of them where it keeps a
+    /// record.
+    pub(super) fn lock_life(&self) -> u64 {
+        if self.leader_record { 0 } else { self.leader_changes }
     }
 
     pub(super) fn crash_leader(&mut self) {

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use serde::Deserialize;
 
 use super::facts::{self, digest};
-use crate::core::assignment::Report;
+use crate::core::assignment::{Report, Revision};
 use crate::core::hash::{Slot, slot_of};
 use crate::core::machine::{Input, Millis, Note, Output, ReplyTo};
 use crate::core::reply::Reply;
@@ -78,16 +78,24 @@ pub(super) enum Told {
     Granted { lock: Json, requestor: Json },
     /// A lock is given back, or a place in its queue.
     Released { lock: Json, requestor: Json },
-    /// A server has reported joiners that are synced, and other things.
+    /// A server has reported joiners that are synced, and other things: heard, not told.
     Reported(Report),
     /// Slots start again empty.
     Lost,
+    /// A leader tells of itself at this epoch and revision; 0 where it does not say.
+    Stands { epoch: u64, revision: Revision },
+    /// A leader says that a lease has ended.
+    Expired { addr: String },
 }
 
 /// The requests that were not answered.
 #[derive(Debug, Default)]
 pub(super) struct Dialogue {
     asked: BTreeMap<ReplyTo, (ProcessId, Asked)>,
+    /// What was reported in this step.
+    reported: Vec<Report>,
+    /// Releases of locks, and by whom, that processes have died with: done or not.
+    pub(super) released_perhaps: Vec<(Json, Json)>,
 }
 
 /// A frame that is about to be given to a machine, where rules are about it.
@@ -145,7 +153,11 @@ impl Dialogue {
         heard: Heard,
         before: Option<&facts::Server>,
     ) {
+        self.reported.clear();
         if let Some((to, mut asked)) = heard.asked {
+            if let Asked::Report(report) = asked {
+                return self.reported.push(report);
+            }
             if let Asked::Read { counter, .. } = &mut asked {
                 *counter = before.map_or(0, |before| before.counter);
             }
@@ -156,13 +168,19 @@ impl Dialogue {
     /// What was said in a step.
     pub(super) fn told(&mut self, server: Option<&Server>, outputs: &[Output]) -> Vec<Told> {
         let mut told = Vec::new();
+        if server.is_none() {
+            told.extend(self.reported.drain(..).map(Told::Reported));
+            told.extend(outputs.iter().filter_map(stands));
+        }
         for output in outputs {
             match output {
                 Output::Reply { to, message, .. } => {
                     let Some((_, asked)) = self.asked.remove(to) else { continue };
                     told.extend(reply(server, *to, asked, message));
                 }
-                Output::Note(Note::Lost { .. }) => told.push(Told::Lost),
+                Output::Note(Note::Failed { addr, why: "lease expired", .. }) => {
+                    told.push(Told::Expired { addr: addr.clone() });
+                }
                 _ => {}
             }
         }
@@ -185,8 +203,32 @@ impl Dialogue {
 
     /// A process has died: it answers nothing any more.
     pub(super) fn forget(&mut self, dead: ProcessId) {
+        for (process, asked) in self.asked.values() {
+            if let (true, Asked::LockRelease { lock, requestor }) = (*process == dead, asked) {
+                self.released_perhaps.push((lock.clone(), requestor.clone()));
+            }
+        }
         self.asked.retain(|_, (process, _)| *process != dead);
     }
+}
+
+/// The numbers in a message of a leader.
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+struct Numbers {
+    epoch: u64,
+    revision: Revision,
+}
+
+/// Which epoch and revision a message of a leader tells.
+fn stands(output: &Output) -> Option<Told> {
+    let (Output::Reply { message, .. } | Output::Call { message, .. }) = output else {
+        return None;
+    };
+    let object = Object::parse(message).ok()?;
+    let inner: Numbers = object.decode("dht").unwrap_or_default();
+    let epoch = object.number("epoch").unwrap_or(0).max(inner.epoch);
+    (epoch > 0 || inner.revision > 0).then_some(Told::Stands { epoch, revision: inner.revision })
 }
 
 fn reply(server: Option<&Server>, to: ReplyTo, asked: Asked, message: &[u8]) -> Option<Told> {
@@ -215,7 +257,6 @@ fn reply(server: Option<&Server>, to: ReplyTo, asked: Asked, message: &[u8]) -> 
         }
         (Asked::LockGet { lock, requestor }, "granted") => Some(Told::Granted { lock, requestor }),
         (Asked::LockRelease { lock, requestor }, "ok") => Some(Told::Released { lock, requestor }),
-        (Asked::Report(report), "ok") => Some(Told::Reported(report)),
         _ => None,
     }
 }

@@ -10,7 +10,7 @@ use super::slots::SlotMap;
 use crate::core::assignment::{NodeId, Revision};
 use crate::core::hash::Slot;
 use crate::core::leader::audit::{LeaderAudit, RangeAudit};
-use crate::core::machine::ReplyTo;
+use crate::core::machine::{Millis, ReplyTo};
 use crate::core::server::audit::{Fill, HoldAudit, Part, ServerAudit};
 use crate::core::wire::json::Json;
 use crate::core::wire::peer::Version;
@@ -76,6 +76,11 @@ pub(super) struct Leader {
     /// Whether it knows that there was a leader before it.
     pub(super) restarted: bool,
     pub(super) gives_up: bool,
+    /// Whether it keeps a record, and so goes on where the one before it ended.
+    pub(super) recorded: bool,
+    pub(super) lease_ms: Millis,
+    /// How often it has found that slots are lost.
+    pub(super) losses: u64,
     pub(super) ranges: Arc<Vec<Range>>,
     pub(super) members: BTreeMap<NodeId, Revision>,
     pub(super) fills: Vec<Fill>,
@@ -281,6 +286,9 @@ impl Leader {
             recovering: audit.is_recovering(),
             restarted: audit.is_restarted(),
             gives_up: audit.gives_up(),
+            recorded: audit.has_record(),
+            lease_ms: audit.lease_ms(),
+            losses: audit.losses(),
             ranges,
             members: audit.members().map(|(id, acked)| (id.clone(), acked)).collect(),
             fills: audit.fills().to_vec(),

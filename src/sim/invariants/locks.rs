@@ -2,8 +2,10 @@
 //!
 //! From the reply that grants a lock until the one that takes its release from the holder, the
 //! leader grants it to nobody else. The lock `rebalancing` is granted only while the ring is
-//! settled. A restarted leader has forgotten all locks, as `docs/replication.md` says, so the
-//! statement is about one life of a leader.
+//! settled; one that keeps a record tells of it up to a sync later. A restarted leader without a
+//! record has forgotten all locks, as `docs/replication.md` says, so the statement is about one life
+//! of it. One that keeps a record stands by what the one before told; a release that it may have
+//! taken before it died may be done or not.
 
 use std::collections::BTreeMap;
 
@@ -27,7 +29,14 @@ impl Rule for Locks {
         "a lock has one holder"
     }
 
-    fn leader(&mut self, _: &Ring, step: &LeaderStep<'_>) -> Verdict {
+    fn leader(&mut self, ring: &Ring, step: &LeaderStep<'_>) -> Verdict {
+        if step.before.is_none() && step.after.recorded {
+            let perhaps = &ring.dialogue.released_perhaps;
+            self.holders.retain(|lock, (_, held)| {
+                !perhaps.iter().any(|(known, by)| known == lock && by == held)
+            });
+            self.holders.values_mut().for_each(|(leader, _)| *leader = step.process);
+        }
         for told in step.told {
             match told {
                 Told::Granted { lock, requestor } => {
@@ -38,7 +47,8 @@ impl Rule for Locks {
                     if let Some((_, other)) = other {
                         return Err(format!("{lock} is held by {other}, and given to {requestor}"));
                     }
-                    if lock.as_str() == REBALANCING && !step.after.is_settled() {
+                    let settled = step.after.is_settled() || step.after.recorded;
+                    if lock.as_str() == REBALANCING && !settled {
                         return Err(format!("{lock} is given to {requestor} while keys move"));
                     }
                 }
@@ -85,6 +95,16 @@ mod tests {
     fn two_at_once() {
         let mut play = Play::new(Locks::default());
         play.leads(1, range(1, &["a"]), &[granted("\"l\"", "1"), released("2")]).unwrap();
+        fires(play.leads(1, range(1, &["a"]), &[granted("\"l\"", "2")]), "held by 1");
+    }
+
+    #[test]
+    fn a_record_holds_across_lives() {
+        let mut play = Play::new(Locks::default());
+        play.recorded = true;
+        play.leads(1, range(1, &["a"]), &[granted("\"l\"", "1")]).unwrap();
+        play.leader_restarts();
+        play.leads(1, range(1, &["a"]), &[granted("\"l\"", "1")]).unwrap();
         fires(play.leads(1, range(1, &["a"]), &[granted("\"l\"", "2")]), "held by 1");
     }
 

@@ -26,6 +26,8 @@ pub(super) struct Play {
     pub(super) members: Vec<NodeId>,
     /// The time by the clock of whoever takes a step.
     pub(super) local: Millis,
+    /// Whether leaders keep a record.
+    pub(super) recorded: bool,
 }
 
 /// The request of this number.
@@ -150,6 +152,7 @@ impl Play {
             leaders: 1,
             members: Vec::new(),
             local: 0,
+            recorded: false,
         }
     }
 
@@ -198,14 +201,24 @@ impl Play {
             epoch,
             revision: first.revision,
             recovering: false,
-            restarted: self.leaders > 1,
+            restarted: self.leaders > 1 && !self.recorded,
             gives_up: false,
+            recorded: self.recorded,
+            lease_ms: 6_000,
+            losses: 0,
             ranges: Arc::new(vec![first, rest]),
             members: self.members.iter().map(|id| (id.clone(), 0)).collect(),
             fills: Vec::new(),
         };
-        judge_leader(&mut self.rules, &mut self.ring, process, before.as_ref(), after, told)
-            .map_err(|(_, what)| what)
+        judge_leader(
+            &mut self.rules,
+            &mut self.ring,
+            process,
+            before.as_ref(),
+            after,
+            (self.local, told),
+        )
+        .map_err(|(_, what)| what)
     }
 }
 

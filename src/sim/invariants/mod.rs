@@ -30,6 +30,7 @@ mod meaning;
 mod once;
 mod orders;
 mod reconciled;
+mod recorded;
 mod restarts;
 mod ring;
 mod served;
@@ -119,17 +120,20 @@ struct LeaderStep<'a> {
     before: Option<&'a facts::Leader>,
     after: &'a facts::Leader,
     told: &'a [Told],
+    /// The time by the leader's clock.
+    local: Millis,
 }
 
 impl<'a> LeaderStep<'a> {
-    /// The ranges that are not as they were.
+    /// The ranges that are not as they were. What a leader has found in its record is as it was.
     fn changed(&self) -> impl Iterator<Item = &'a facts::Range> {
         let after = self.after;
         let before = self.before;
         let moved =
             before.is_none_or(|before| !std::sync::Arc::ptr_eq(&before.ranges, &after.ranges));
+        let found = before.is_none() && after.recorded;
         let same = move |range: &&facts::Range| {
-            before.is_some_and(|before| before.at(range.start) == *range)
+            found || before.is_some_and(|before| before.at(range.start) == *range)
         };
         after.ranges.iter().filter(move |range| moved && !same(range))
     }
@@ -183,6 +187,7 @@ impl Invariants {
             Box::new(activation::Activation),
             Box::new(denied::Denied::default()),
             Box::new(restarts::Restarts::default()),
+            Box::new(recorded::Recorded::default()),
             Box::new(votes::Votes),
             Box::new(transactions::Transactions::default()),
             Box::new(locks::Locks::default()),
@@ -225,10 +230,14 @@ impl Invariants {
             Program::Leader(leader) => {
                 let before = ring.leader.take().filter(|(known, _)| *known == process);
                 let before = before.map(|(_, leader)| leader);
+                let local = heard.local;
                 ring.dialogue.hear(process, heard, None);
-                let told = ring.dialogue.told(None, outputs);
+                let mut told = ring.dialogue.told(None, outputs);
                 let after = facts::Leader::look(leader.audit(), before.as_ref());
-                judge_leader(rules, ring, process, before.as_ref(), after, &told)
+                if after.losses > before.as_ref().map_or(0, |before| before.losses) {
+                    told.push(Told::Lost);
+                }
+                judge_leader(rules, ring, process, before.as_ref(), after, (local, &told))
             }
             Program::Client(_) | Program::Machine(_) => Ok(()),
         };
@@ -269,15 +278,18 @@ fn judge_leader(
     process: ProcessId,
     before: Option<&facts::Leader>,
     after: facts::Leader,
-    told: &[Told],
+    (local, told): (Millis, &[Told]),
 ) -> Judged {
+    if before.is_none() && after.recorded {
+        ring.forget_above(after.revision);
+    }
     ring.leader = Some((process, after));
     let after = &ring.leader.as_ref().expect("it was just put there").1;
-    let step = LeaderStep { process, before, after, told };
+    let step = LeaderStep { process, before, after, told, local };
     let changed: Vec<_> = step.changed().cloned().collect();
     ring.learn_ranges(&changed);
     let after = &ring.leader.as_ref().expect("it was just put there").1;
-    let step = LeaderStep { process, before, after, told };
+    let step = LeaderStep { process, before, after, told, local };
     for rule in rules {
         rule.leader(ring, &step).map_err(|what| (rule.name(), what))?;
     }

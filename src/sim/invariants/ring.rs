@@ -123,6 +123,12 @@ impl Ring {
         }
     }
 
+    /// A leader has come back from its record. What the one before had decided after that was told to
+    /// nobody, so those revisions may mean something else now.
+    pub(super) fn forget_above(&mut self, revision: Revision) {
+        self.configs.split_off(&(revision + 1));
+    }
+
     fn learn(&mut self, revision: Revision, config: Config) {
         let known = self.configs.entry(revision).or_default();
         if !known.iter().any(|other| other.covers(&config)) {

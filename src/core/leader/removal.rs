@@ -1,0 +1,49 @@
+//! Members that are none any more: whose lease has ended, who are gone, who have left.
+
+use super::probe::Absent;
+use super::{GONE, LEFT, Leader, Out};
+use crate::core::machine::{Millis, Note, Output};
+
+impl Leader {
+    /// Removes the members whose lease has ended.
+    pub(super) fn sweep(&mut self, now: Millis, out: &mut Out) {
+        let overdue = self.members.overdue(now);
+        self.remove(now, &overdue, "lease expired", out);
+    }
+
+    /// Removes members: one sweep, one epoch.
+    pub(super) fn remove(
+        &mut self,
+        now: Millis,
+        addrs: &[String],
+        why: &'static str,
+        out: &mut Out,
+    ) {
+        let (mut any, mut stayer_vanished) = (false, false);
+        for addr in addrs {
+            let Some(member) = self.members.expire(addr) else {
+                continue;
+            };
+            if !any {
+                self.epoch += 1;
+                any = true;
+            }
+            if let Some(extension) = &member.extension {
+                self.suspects.remove(&extension.id);
+            }
+            let gone = why == GONE || why == LEFT;
+            if let Some(extension) = member.extension {
+                stayer_vanished |= why != LEFT && extension.leaving_since.is_none();
+                self.absent.insert(extension.id, Absent::new(addr.clone(), gone, now));
+            }
+            let note = Note::Failed { addr: addr.clone(), why, epoch: self.epoch };
+            out.push(Output::Note(note));
+        }
+        if any {
+            if stayer_vanished {
+                self.vanished_at = Some(now);
+            }
+            self.replan(now, out);
+        }
+    }
+}
