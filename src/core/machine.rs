@@ -271,7 +271,7 @@ pub enum Note {
     Failed {
         /// Its address.
         addr: String,
-        /// Why: `lease expired`, `gone` or `left`.
+        /// Why: `lease expired`, `gone`, `restarted` or `left`.
         why: &'static str,
         /// The epoch that began.
         epoch: u64,

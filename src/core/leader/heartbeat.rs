@@ -31,6 +31,12 @@ impl Leader {
         let advertise = extension.as_ref().and_then(|extension| extension.advertise.as_ref());
         let addr = with_port(advertise.unwrap_or(&origin.peer_ip), port);
         let lease_until = now + self.config.lease_ms;
+        if let Some(said) = &extension {
+            let before = self.members.at(&addr).and_then(|member| member.id());
+            if let Some(before) = before.filter(|id| said.was.contains(id)) {
+                self.follow(now, &before, out);
+            }
+        }
         match self.members.at(&addr) {
             Some(member) if member.requestor == *requestor => {
                 member.lease_until = lease_until;
@@ -77,6 +83,7 @@ impl Leader {
                         id: id.clone(),
                         was: said.was.clone(),
                         vouches: self.vouches(said),
+                        keeps: said.keeps,
                         leader_host: self.leader_host(origin),
                         acked: 0,
                         epoch_told: 0,
@@ -198,7 +205,7 @@ impl Leader {
         let joiners = entry.joining.iter().map(|joiner| joiner.peer());
         for peer in entry.active.iter().cloned().chain(joiners) {
             if self.members.by_id(peer.id()).is_none() {
-                let absent = || Absent::new(peer.addr().to_string(), false, now);
+                let absent = || Absent::new(peer.addr().to_string(), false, None, now);
                 self.absent.entry(peer.id().clone()).or_insert_with(absent);
             }
         }

@@ -5,6 +5,7 @@ use std::collections::BTreeSet;
 
 use super::Server;
 use super::holds::{Hold, Role};
+use super::keep::Keeper;
 use crate::core::assignment::{Entry, NodeId, Revision};
 use crate::core::hash::Slot;
 use crate::core::machine::{Millis, ReplyTo};
@@ -173,7 +174,7 @@ impl<'a> ServerAudit<'a> {
     }
 
     /// How full everything is that others can make grow.
-    pub fn fills(self) -> [Fill; 11] {
+    pub fn fills(self) -> [Fill; 12] {
         let server = self.server;
         let fill = |what, len, max| Fill { what, len, max };
         let (waiting, bytes) = server.writes.waiting();
@@ -210,6 +211,7 @@ impl<'a> ServerAudit<'a> {
             fill("addresses", server.addresses.len(), None),
             fill("calls", server.calls.len(), None),
             fill("writes forwarded", server.forwards.len(), None),
+            fill("effects held", server.keeper.as_ref().map_or(0, Keeper::held), None),
         ]
     }
 }

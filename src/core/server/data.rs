@@ -9,6 +9,7 @@ use thiserror::Error;
 use crate::core::assignment::{Entry, NodeId, Revision, Span};
 use crate::core::hash::{SLOT_COUNT, Slot};
 use crate::core::machine::Edit;
+use crate::core::planted::{Planted, planted};
 use crate::core::wire::json::Json;
 use crate::core::wire::peer::{Cell, Executed, RequestId, Version};
 use crate::core::wire::text::Text;
@@ -128,30 +129,77 @@ impl Row {
             _ => Err(DataError("kind of a row")),
         }
     }
+}
 
-    /// The edit that stores it.
-    pub(super) fn put(&self) -> Edit {
-        let (key, value) = self.encode();
-        Edit::Put { key, value }
+/// The edits that the disk was not given yet; none, where there is no disk.
+#[derive(Debug, Default)]
+pub(super) struct Log(Option<Vec<Edit>>);
+
+impl Log {
+    /// From now on edits are kept.
+    pub(super) fn open(&mut self) {
+        self.0.get_or_insert_default();
+    }
+
+    /// All edits since this was asked last.
+    pub(super) fn take(&mut self) -> Vec<Edit> {
+        self.0.as_mut().map(std::mem::take).unwrap_or_default()
+    }
+
+    /// Who the server is.
+    pub(super) fn standing(&mut self, standing: &Standing) {
+        self.push(|| put(vec![kind::STANDING], standing));
+    }
+
+    /// A name has this value.
+    pub(super) fn cell(&mut self, slot: Slot, name: &Text, cell: &Cell) {
+        self.push(|| put(cell_key(slot, name), cell));
+    }
+
+    /// A request is remembered.
+    pub(super) fn request(&mut self, slot: Slot, executed: Executed) {
+        let value = (executed.version, executed.repeated);
+        if planted(Planted::RequestsNotStored) {
+            return;
+        }
+        self.push(|| put(request_key(slot, executed.id), &value));
+    }
+
+    /// A request is forgotten.
+    pub(super) fn forget_request(&mut self, slot: Slot, id: RequestId) {
+        self.push(|| Edit::Remove { key: request_key(slot, id) });
+    }
+
+    /// This is what the slot has forgotten.
+    pub(super) fn memory(&mut self, slot: Slot, memory: &Memory) {
+        self.push(|| put(slot_key(kind::MEMORY, slot), memory));
+    }
+
+    /// The server's own value of a name; `None`: it has none.
+    pub(super) fn local(&mut self, name: &Text, local: Option<&Local>) {
+        self.push(|| match local {
+            Some(local) => put(local_key(name), local),
+            None => Edit::Remove { key: local_key(name) },
+        });
+    }
+
+    /// The slots `start..end` are deleted.
+    pub(super) fn wipe(&mut self, start: Slot, end: Slot) {
+        for kind in [kind::CELL, kind::REQUEST, kind::MEMORY] {
+            let (start, end) = (slot_key(kind, start), slot_key(kind, end));
+            self.push(|| Edit::RemoveRange { start, end });
+        }
+    }
+
+    fn push(&mut self, edit: impl FnOnce() -> Edit) {
+        if let Some(edits) = &mut self.0 {
+            edits.push(edit());
+        }
     }
 }
 
-/// The edit that forgets a request.
-pub(super) fn remove_request(slot: Slot, id: RequestId) -> Edit {
-    Edit::Remove { key: request_key(slot, id) }
-}
-
-/// The edit that deletes a value of the server's own.
-pub(super) fn remove_local(name: &Text) -> Edit {
-    Edit::Remove { key: local_key(name) }
-}
-
-/// The edits that delete all that is known of the slots `start..end`.
-pub(super) fn wipe(start: Slot, end: Slot) -> impl Iterator<Item = Edit> {
-    [kind::CELL, kind::REQUEST, kind::MEMORY].into_iter().map(move |kind| Edit::RemoveRange {
-        start: slot_key(kind, start),
-        end: slot_key(kind, end),
-    })
+fn put(key: Vec<u8>, value: &impl Serialize) -> Edit {
+    Edit::Put { key, value: bytes(value) }
 }
 
 fn cell_key(slot: Slot, name: &Text) -> Vec<u8> {

@@ -165,11 +165,46 @@ pub(super) struct Holds {
     seen: Vec<Revision>,
     /// The highest of these.
     seen_max: Revision,
+    /// Grows with every change of what a restart must not forget.
+    stamp: u64,
 }
 
 impl Holds {
     pub(super) fn new() -> Self {
-        Holds { holds: Vec::new(), seen: vec![0; usize::from(SLOT_COUNT)], seen_max: 0 }
+        Holds { holds: Vec::new(), seen: vec![0; usize::from(SLOT_COUNT)], seen_max: 0, stamp: 0 }
+    }
+
+    /// What an earlier process held and had seen: nothing of it is served before the leader says so.
+    pub(super) fn restore(&mut self, entries: Vec<Entry>, seen: &[Span]) {
+        self.holds = entries.into_iter().map(|entry| Hold { entry, role: Role::Left }).collect();
+        for Span(start, end, revision) in seen {
+            self.seen[usize::from(*start)..usize::from(*end)].fill(*revision);
+            self.seen_max = self.seen_max.max(*revision);
+        }
+    }
+
+    /// The highest revision ever adopted, for all slots that have one.
+    pub(super) fn seen_spans(&self) -> Vec<Span> {
+        let mut spans = Vec::new();
+        let mut start = 0;
+        for run in self.seen.chunk_by(|a, b| a == b) {
+            let end = start + run.len() as Slot;
+            if run[0] > 0 {
+                spans.push(Span(start, end, run[0]));
+            }
+            start = end;
+        }
+        spans
+    }
+
+    /// Grows with every change of what a restart must not forget.
+    pub(super) fn stamp(&self) -> u64 {
+        self.stamp
+    }
+
+    /// What is told from now on may rest on all that was stored before.
+    pub(super) fn touch(&mut self) {
+        self.stamp += 1;
     }
 
     /// The hold of a slot.
@@ -254,6 +289,7 @@ impl Holds {
             }
             at = end;
         }
+        self.stamp += u64::from(!changed.is_empty());
         changed
     }
 
@@ -309,6 +345,7 @@ impl Holds {
             dropped.push((at, end));
             at = end;
         }
+        self.stamp += u64::from(!dropped.is_empty());
         dropped
     }
 
