@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use super::disk::Written;
 use super::faults::Faults;
 use super::invariants::{Broken, Expected, Heard, Invariants};
 use super::network::{Caller, Flight, LinkId, Network};
@@ -274,9 +275,11 @@ impl Cluster {
                     self.launch(flight, timeout_ms);
                 }
                 Output::Send { addr, message } => self.send_frame(process, &addr, message),
-                Output::Store { .. } => panic!("no simulated server has a disk"),
+                Output::Store { ticket, edits } => {
+                    self.persist(process, ticket, Written::Edits(edits));
+                }
                 Output::Persist { ticket, entry, whole } => {
-                    self.persist(process, ticket, entry, whole);
+                    self.persist(process, ticket, Written::Entry(entry, whole));
                 }
                 Output::Note(note) => {
                     let now = self.now;

@@ -8,7 +8,7 @@ use super::holds::{Hold, Role};
 use super::keep::Keeper;
 use crate::core::assignment::{Entry, NodeId, Revision};
 use crate::core::hash::Slot;
-use crate::core::machine::{Millis, ReplyTo};
+use crate::core::machine::{Millis, Output, ReplyTo};
 use crate::core::wire::peer::{Cell, RequestId, Version};
 use crate::core::wire::text::Text;
 
@@ -171,6 +171,14 @@ impl<'a> ServerAudit<'a> {
     /// Whether it is in a view whose leader decides who writes; else it is on its own.
     pub fn is_led(self) -> bool {
         self.server.leader_speaks == Some(true)
+    }
+
+    /// What the last step has decided to do: `outputs` are what it has asked for. What had waited for the
+    /// disk was decided before; what waits for it is decided already.
+    pub fn decided(self, outputs: &'a [Output]) -> impl Iterator<Item = &'a Output> {
+        let keeper = self.server.keeper.as_ref();
+        let new = &outputs[keeper.map_or(0, Keeper::released)..];
+        new.iter().chain(keeper.into_iter().flat_map(Keeper::fresh))
     }
 
     /// How full everything is that others can make grow.

@@ -30,6 +30,9 @@ pub(super) struct Keeper {
     promises: BTreeSet<usize>,
     /// What waits for a ticket.
     held: BTreeMap<u64, Vec<Output>>,
+    /// How many effects of this step had waited, and where those are that wait from now on.
+    released: usize,
+    fresh: Vec<(u64, usize)>,
 }
 
 /// Tells one standing from the next.
@@ -45,6 +48,16 @@ impl Keeper {
     /// How many effects wait for the disk.
     pub(super) fn held(&self) -> usize {
         self.held.values().map(Vec::len).sum()
+    }
+
+    /// How many of the effects of the last step had waited: they come first.
+    pub(super) fn released(&self) -> usize {
+        self.released
+    }
+
+    /// The effects of the last step that wait.
+    pub(super) fn fresh(&self) -> impl Iterator<Item = &Output> {
+        self.fresh.iter().filter_map(|(ticket, index)| self.held.get(ticket)?.get(*index))
     }
 }
 
@@ -124,11 +137,16 @@ impl Server {
     }
 
     /// What waited for the disk, and need not wait any longer.
-    pub(super) fn release(&mut self, ticket: Ticket, out: &mut Out) {
+    pub(super) fn release(&mut self, ticket: Option<Ticket>, out: &mut Out) {
         let Some(keeper) = &mut self.keeper else { return };
-        let waits = keeper.held.split_off(&(ticket.0 + 1));
-        let free = std::mem::replace(&mut keeper.held, waits);
-        out.extend(free.into_values().flatten());
+        let before = out.len();
+        if let Some(ticket) = ticket {
+            let waits = keeper.held.split_off(&(ticket.0 + 1));
+            let free = std::mem::replace(&mut keeper.held, waits);
+            out.extend(free.into_values().flatten());
+        }
+        keeper.released = out.len() - before;
+        keeper.fresh.clear();
     }
 
     /// Gives the disk what has changed in this step, and holds back what rests on what is not on disk.
@@ -160,7 +178,9 @@ impl Server {
                 (false, false) => 0,
             };
             if ticket > keeper.persisted {
-                keeper.held.entry(ticket).or_default().push(effect);
+                let waiting = keeper.held.entry(ticket).or_default();
+                keeper.fresh.push((ticket, waiting.len()));
+                waiting.push(effect);
             } else {
                 out.push(effect);
             }

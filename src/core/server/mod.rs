@@ -389,9 +389,11 @@ fn others(entry: &Entry) -> BTreeSet<NodeId> {
 
 impl Machine for Server {
     fn handle(&mut self, now: Millis, input: Input, out: &mut Vec<Output>) {
-        if let Input::Persisted { ticket } = input {
-            self.release(ticket, out);
-        }
+        let persisted = match input {
+            Input::Persisted { ticket } => Some(ticket),
+            _ => None,
+        };
+        self.release(persisted, out);
         let from = out.len();
         match input {
             Input::Start => self.heartbeat(now, out),

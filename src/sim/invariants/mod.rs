@@ -223,7 +223,8 @@ impl Invariants {
                 let before = ring.servers.remove(&process);
                 let local = heard.local;
                 ring.dialogue.hear(process, heard, before.as_ref());
-                let told = ring.dialogue.told(Some(server), outputs);
+                let decided = server.audit().decided(outputs);
+                let told = ring.dialogue.told(Some(server), decided);
                 let after = facts::Server::look(name, server.audit(), before.as_ref());
                 judge_server(rules, ring, process, before.as_ref(), after, (local, &told))
             }
@@ -232,7 +233,7 @@ impl Invariants {
                 let before = before.map(|(_, leader)| leader);
                 let local = heard.local;
                 ring.dialogue.hear(process, heard, None);
-                let mut told = ring.dialogue.told(None, outputs);
+                let mut told = ring.dialogue.told(None, outputs.iter());
                 let after = facts::Leader::look(leader.audit(), before.as_ref());
                 if after.losses > before.as_ref().map_or(0, |before| before.losses) {
                     told.push(Told::Lost);
