@@ -167,13 +167,19 @@ impl Cluster {
         self.nodes[index].disk = None;
     }
 
-    /// The identity that a server which does not run had last, by its disk.
-    pub fn stored_identity(&self, name: &str) -> Option<NodeId> {
-        let rows = self.nodes[self.index(name)].disk.as_ref()?.rows();
-        rows.into_iter().find_map(|row| match row {
-            Row::Standing(standing) => standing.id,
+    /// The identities that a server has had, by its disk.
+    pub fn stored_identities(&self, name: &str) -> Vec<NodeId> {
+        let disk = self.nodes[self.index(name)].disk.as_ref();
+        let rows = disk.map(Disk::rows).unwrap_or_default();
+        let standing = rows.into_iter().find_map(|row| match row {
+            Row::Standing(standing) => Some(standing),
             _ => None,
-        })
+        });
+        standing
+            .map(|standing| standing.was.into_iter().chain(standing.id))
+            .into_iter()
+            .flatten()
+            .collect()
     }
 
     fn begin_sync(&mut self, process: ProcessId) {

@@ -19,6 +19,19 @@ impl Leader {
         why: &'static str,
         out: &mut Out,
     ) {
+        if self.take_out(now, addrs, why, out) {
+            self.replan(now, out);
+        }
+    }
+
+    /// The same, where a replan is to follow; whether there was anybody to be removed.
+    pub(super) fn take_out(
+        &mut self,
+        now: Millis,
+        addrs: &[String],
+        why: &'static str,
+        out: &mut Out,
+    ) -> bool {
         let (mut any, mut stayer_vanished) = (false, false);
         for addr in addrs {
             let Some(member) = self.members.expire(addr) else {
@@ -40,11 +53,9 @@ impl Leader {
             let note = Note::Failed { addr: addr.clone(), why, epoch: self.epoch };
             out.push(Output::Note(note));
         }
-        if any {
-            if stayer_vanished {
-                self.vanished_at = Some(now);
-            }
-            self.replan(now, out);
+        if stayer_vanished {
+            self.vanished_at = Some(now);
         }
+        any
     }
 }

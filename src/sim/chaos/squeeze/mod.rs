@@ -143,6 +143,9 @@ struct Squeeze {
     leader_restarts: bool,
     /// Whether the last holder of a range may be killed.
     spares_nobody: bool,
+    /// Whether servers keep their data on disks, and the leader its record: all that dies then may come
+    /// back as it was, and nothing is ever lost.
+    disks: bool,
     lease_ms: Millis,
     /// The storm goes on until then.
     storm_until: Millis,
@@ -170,7 +173,8 @@ impl Squeeze {
         cluster.keep_trace(trace_lines);
         let leader_restarts = seed.is_multiple_of(3);
         let spares_nobody = !leader_restarts && seed % 4 == 1;
-        cluster.judge_later(Expected { crowd: CROWD_MAX, losses: true });
+        let disks = seed % 4 == 3;
+        cluster.judge_later(Expected { crowd: CROWD_MAX, losses: !disks });
         let lease_ms = if leader_restarts { 6_000 } else { *rng.pick(&[600, 600, 1_000, 1_600]) };
         let remembered = rng.between(1, 3) as usize;
         Squeeze {
@@ -181,6 +185,7 @@ impl Squeeze {
             workers: Vec::new(),
             leader_restarts,
             spares_nobody,
+            disks,
             lease_ms,
             storm_until: 0,
             strike_after: 0,
@@ -240,7 +245,11 @@ impl Squeeze {
         let config = LeaderConfig { lease_ms, retry_ms, ..LeaderConfig::default() };
         self.members.clear();
         self.removed.clear();
-        self.cluster.spawn_leader(LEADER, config);
+        if self.disks {
+            self.cluster.spawn_leader_with_disk(LEADER, config);
+        } else {
+            self.cluster.spawn_leader(LEADER, config);
+        }
     }
 
     fn retry_ms(&self) -> Millis {
@@ -263,8 +272,18 @@ impl Squeeze {
     fn join(&mut self, seed: u64) -> String {
         let name = format!("s{}", self.servers.len() + 1);
         self.servers.push(name.clone());
-        self.cluster.spawn_server(&name, self.config(seed));
+        self.start_server(&name, seed);
         name
+    }
+
+    /// Starts a server, with its disk where it has one.
+    fn start_server(&mut self, name: &str, seed: u64) {
+        let config = self.config(seed);
+        if self.disks {
+            self.cluster.spawn_server_with_disk(name, config);
+        } else {
+            self.cluster.spawn_server(name, config);
+        }
     }
 
     /// The servers that live.
