@@ -104,7 +104,6 @@ bugs! {
     IdentityReused: "Data on disk", "A server that restarts takes a new identity.";
     DiskNotTold: "Data on disk", "A range whose holders have disks waits for them.";
     RequestsNotStored: "Data on disk", "Requests are remembered across a restart.";
-    DropForgottenOnDisk: "Data on disk", "The revision of what was deleted is known after a restart.";
 }
 
 /// Whether this bug is there: never.

@@ -15,7 +15,7 @@ use crate::core::server::data::Row;
 /// The longest time that a sync takes, but for a few.
 const SYNC_MS_MAX: Millis = 8;
 
-/// How many of 100 syncs take long, and how long at most.
+/// How many of 100 syncs take long unless told otherwise, and how long at most.
 const SLOW_PERCENT: u64 = 2;
 const SLOW_MS_MAX: Millis = 150;
 
@@ -29,6 +29,8 @@ pub(super) struct Disk {
     waiting: Vec<(Ticket, Written)>,
     /// How much of that the sync covers that is under way.
     syncing: usize,
+    /// How many of 100 syncs take long.
+    slow_percent: u64,
 }
 
 /// What is on a disk.
@@ -61,7 +63,13 @@ impl Disk {
     }
 
     fn new(seed: u64, kept: Kept) -> Self {
-        Disk { rng: Rng::new(seed), kept, waiting: Vec::new(), syncing: 0 }
+        Disk {
+            rng: Rng::new(seed),
+            kept,
+            waiting: Vec::new(),
+            syncing: 0,
+            slow_percent: SLOW_PERCENT,
+        }
     }
 
     /// The record that a view leader finds when it starts.
@@ -123,7 +131,7 @@ impl Disk {
             return None;
         }
         self.syncing = self.waiting.len();
-        let slow = self.rng.chance(SLOW_PERCENT);
+        let slow = self.rng.chance(self.slow_percent);
         Some(self.rng.between(0, if slow { SLOW_MS_MAX } else { SYNC_MS_MAX }))
     }
 
@@ -158,6 +166,14 @@ impl Cluster {
         let disk = node.disk.as_mut().expect("only a node with a disk writes");
         disk.waiting.push((ticket, written));
         self.begin_sync(process);
+    }
+
+    /// Has many syncs of a node's disk take long: so many of 100.
+    pub fn slow_disk(&mut self, name: &str, percent: u64) {
+        let index = self.index(name);
+        if let Some(disk) = &mut self.nodes[index].disk {
+            disk.slow_percent = percent;
+        }
     }
 
     /// Empties the disk of a server that does not run, as though somebody had replaced it.

@@ -6,7 +6,7 @@
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
-use crate::core::assignment::{Entry, NodeId, Revision, Span};
+use crate::core::assignment::{Entry, NodeId, Revision};
 use crate::core::hash::{SLOT_COUNT, Slot};
 use crate::core::machine::Edit;
 use crate::core::planted::{Planted, planted};
@@ -61,12 +61,10 @@ pub struct Standing {
     pub was: Vec<NodeId>,
     /// The highest epoch that it was told.
     pub epoch: u64,
-    /// The highest revision that any leader has told of.
-    pub told: Revision,
+    /// The highest revision that it has ever seen, of ranges that it has deleted too.
+    pub seen: Revision,
     /// Its ranges, in slot order.
     pub holds: Vec<Entry>,
-    /// The highest revision ever adopted, for all slots that have one, in order.
-    pub seen: Vec<Span>,
 }
 
 /// What a slot has forgotten of requests.
@@ -242,9 +240,6 @@ fn read_standing(value: &[u8]) -> Result<Standing, DataError> {
     let sorted = holds.windows(2).all(|pair| pair[0].end <= pair[1].start);
     if !holds.iter().all(valid) || !sorted {
         return Err(DataError("ranges"));
-    }
-    if standing.seen.iter().any(|span| span.0 >= span.1 || span.1 > SLOT_COUNT) {
-        return Err(DataError("revisions"));
     }
     Ok(standing)
 }

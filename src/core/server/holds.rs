@@ -174,27 +174,15 @@ impl Holds {
         Holds { holds: Vec::new(), seen: vec![0; usize::from(SLOT_COUNT)], seen_max: 0, stamp: 0 }
     }
 
-    /// What an earlier process held and had seen: nothing of it is served before the leader says so.
-    pub(super) fn restore(&mut self, entries: Vec<Entry>, seen: &[Span]) {
-        self.holds = entries.into_iter().map(|entry| Hold { entry, role: Role::Left }).collect();
-        for Span(start, end, revision) in seen {
-            self.seen[usize::from(*start)..usize::from(*end)].fill(*revision);
-            self.seen_max = self.seen_max.max(*revision);
+    /// What an earlier process held: nothing of it is served before the leader says so.
+    /// Of what it had deleted nobody can remind the present process: messages name the identity that
+    /// they are meant for.
+    pub(super) fn restore(&mut self, entries: Vec<Entry>) {
+        for entry in entries {
+            self.seen[usize::from(entry.start)..usize::from(entry.end)].fill(entry.revision);
+            self.seen_max = self.seen_max.max(entry.revision);
+            self.holds.push(Hold { entry, role: Role::Left });
         }
-    }
-
-    /// The highest revision ever adopted, for all slots that have one.
-    pub(super) fn seen_spans(&self) -> Vec<Span> {
-        let mut spans = Vec::new();
-        let mut start = 0;
-        for run in self.seen.chunk_by(|a, b| a == b) {
-            let end = start + run.len() as Slot;
-            if run[0] > 0 {
-                spans.push(Span(start, end, run[0]));
-            }
-            start = end;
-        }
-        spans
     }
 
     /// Grows with every change of what a restart must not forget.

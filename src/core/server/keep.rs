@@ -11,7 +11,7 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use super::data::{Row, Standing};
 use super::heartbeat::IDENTITIES_TOLD_MAX;
 use super::{Out, Server};
-use crate::core::assignment::{Entry, NodeId, Revision};
+use crate::core::assignment::{NodeId, Revision};
 use crate::core::machine::{Millis, Output, Ticket};
 use crate::core::planted::{Planted, planted};
 
@@ -82,9 +82,9 @@ impl Server {
     }
 
     fn stand_again(&mut self, standing: Standing) {
-        self.holds.restore(standing.holds, &standing.seen);
+        self.holds.restore(standing.holds);
         self.epoch = (standing.epoch > 0).then_some(standing.epoch);
-        self.told = standing.told;
+        self.told = standing.seen;
         self.was = standing.was;
         if planted(Planted::IdentityReused)
             && let Some(id) = standing.id
@@ -194,19 +194,12 @@ impl Server {
     }
 
     fn standing(&self) -> Standing {
-        let holds: Vec<Entry> = self.holds.iter().map(|hold| hold.entry.clone()).collect();
-        let seen = if planted(Planted::DropForgottenOnDisk) {
-            holds.iter().map(|entry| super::Span(entry.start, entry.end, entry.revision)).collect()
-        } else {
-            self.holds.seen_spans()
-        };
         Standing {
             id: Some(self.id.clone()),
             was: self.was.clone(),
             epoch: self.epoch(),
-            told: self.told,
-            holds,
-            seen,
+            seen: self.holds.seen_max().max(self.told),
+            holds: self.holds.iter().map(|hold| hold.entry.clone()).collect(),
         }
     }
 }

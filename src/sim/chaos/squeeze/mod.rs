@@ -143,9 +143,13 @@ struct Squeeze {
     leader_restarts: bool,
     /// Whether the last holder of a range may be killed.
     spares_nobody: bool,
-    /// Whether servers keep their data on disks, and the leader its record: all that dies then may come
-    /// back as it was, and nothing is ever lost.
+    /// Whether servers keep their data on disks.
     disks: bool,
+    /// Whether the leader keeps a record too: all that dies then may come back as it was, and nothing is
+    /// ever lost.
+    record: bool,
+    /// How many of 100 syncs of a server's disk take long.
+    slow_syncs: u64,
     lease_ms: Millis,
     /// The storm goes on until then.
     storm_until: Millis,
@@ -174,7 +178,9 @@ impl Squeeze {
         let leader_restarts = seed.is_multiple_of(3);
         let spares_nobody = !leader_restarts && seed % 4 == 1;
         let disks = seed % 4 == 3;
-        cluster.judge_later(Expected { crowd: CROWD_MAX, losses: !disks });
+        let record = disks && seed % 8 == 3;
+        let slow_syncs = if disks { *rng.pick(&[2, 2, 30]) } else { 0 };
+        cluster.judge_later(Expected { crowd: CROWD_MAX, losses: !record });
         let lease_ms = if leader_restarts { 6_000 } else { *rng.pick(&[600, 600, 1_000, 1_600]) };
         let remembered = rng.between(1, 3) as usize;
         Squeeze {
@@ -186,6 +192,8 @@ impl Squeeze {
             leader_restarts,
             spares_nobody,
             disks,
+            record,
+            slow_syncs,
             lease_ms,
             storm_until: 0,
             strike_after: 0,
@@ -245,7 +253,7 @@ impl Squeeze {
         let config = LeaderConfig { lease_ms, retry_ms, ..LeaderConfig::default() };
         self.members.clear();
         self.removed.clear();
-        if self.disks {
+        if self.record {
             self.cluster.spawn_leader_with_disk(LEADER, config);
         } else {
             self.cluster.spawn_leader(LEADER, config);
@@ -281,6 +289,7 @@ impl Squeeze {
         let config = self.config(seed);
         if self.disks {
             self.cluster.spawn_server_with_disk(name, config);
+            self.cluster.slow_disk(name, self.slow_syncs);
         } else {
             self.cluster.spawn_server(name, config);
         }

@@ -170,8 +170,8 @@ impl Squeeze {
 
     /// Whether the ring can do without a server: every key keeps a holder that lives.
     pub(super) fn may_kill(&self, name: &str) -> bool {
-        if self.spares_nobody || self.disks {
-            return self.disks || self.living().len() > 1;
+        if self.spares_nobody || self.record {
+            return self.record || self.living().len() > 1;
         }
         let others: Vec<NodeId> = self
             .living()
@@ -321,8 +321,8 @@ impl Squeeze {
                     self.tell_late();
                 }
             }
-            15 if self.disks && self.rng.chance(50) => self.fell_ring(),
-            15 if self.spares_nobody || self.disks => self.lose_answers(),
+            15 if self.record && self.rng.chance(50) => self.fell_ring(),
+            15 if self.spares_nobody || self.record => self.lose_answers(),
             _ if self.leader_restarts => self.strike_leader(),
             _ => self.flap(),
         }
