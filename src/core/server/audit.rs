@@ -181,6 +181,11 @@ impl<'a> ServerAudit<'a> {
         new.iter().chain(keeper.into_iter().flat_map(Keeper::fresh))
     }
 
+    /// What the last step has decided to do and need not wait with.
+    pub fn asked_for(self, outputs: &[Output]) -> &[Output] {
+        &outputs[self.server.keeper.as_ref().map_or(0, Keeper::released)..]
+    }
+
     /// How full everything is that others can make grow.
     pub fn fills(self) -> [Fill; 12] {
         let server = self.server;
