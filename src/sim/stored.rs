@@ -7,7 +7,7 @@
 use super::cluster::Cluster;
 use super::disk::Disk;
 use super::node::{ProcessId, Program};
-use crate::core::assignment::Entry;
+use crate::core::assignment::{Entry, NodeId};
 use crate::core::hash::Slot;
 use crate::core::machine::Output;
 use crate::core::server::Server;
@@ -37,7 +37,10 @@ impl Cluster {
         }
         for (slot, key, version) in self.invariants.acknowledged() {
             let Some(entry) = entry_at(server, *slot) else { continue };
-            self.all_have_stored(entry, *slot, key, *version)?;
+            let own = server.audit().id();
+            // What it says itself may still wait for its own disk, and is judged by that.
+            let waits = server.audit().holds_back();
+            self.all_have_stored(entry, *slot, key, *version, waits.then_some(own))?;
         }
         Ok(())
     }
@@ -50,12 +53,14 @@ impl Cluster {
         slot: Slot,
         key: &Text,
         version: Version,
+        but: Option<&NodeId>,
     ) -> Result<(), String> {
         for node in &self.nodes {
             let (Some(Program::Server(server)), Some(disk)) = (&node.program, &node.disk) else {
                 continue;
             };
-            let active = entry.active.iter().any(|peer| peer.id() == server.audit().id());
+            let id = server.audit().id();
+            let active = entry.active.iter().any(|peer| peer.id() == id) && but != Some(id);
             let same = |known: &Entry| known.revision == entry.revision;
             if !active || !entry_at(server, slot).is_some_and(same) {
                 continue;

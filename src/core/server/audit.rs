@@ -186,6 +186,11 @@ impl<'a> ServerAudit<'a> {
         &outputs[self.server.keeper.as_ref().map_or(0, Keeper::released)..]
     }
 
+    /// Whether something that it has decided waits for its disk.
+    pub fn holds_back(self) -> bool {
+        self.server.keeper.as_ref().is_some_and(|keeper| keeper.held() > 0)
+    }
+
     /// How full everything is that others can make grow.
     pub fn fills(self) -> [Fill; 12] {
         let server = self.server;
