@@ -181,7 +181,7 @@ class AsyncClient:
             NoViewLeader: The view leader cannot be reached.
             DhtError: The view leader said no, or did not answer.
         """
-        return _codec.decode_view(await self._ask_viewleader(_codec.request("query_servers")))
+        return _codec.decode_view(await self._ask_viewleader(_codec.VIEW_REQUEST))
 
     async def lock_get(
         self, lock: str, client: str, wait: bool = True, timeout: float | None = None

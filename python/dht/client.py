@@ -265,8 +265,7 @@ class Client:
             NoViewLeader: The view leader cannot be reached.
             DhtError: The view leader said no, or did not answer.
         """
-        request = _codec.request("query_servers")
-        return _codec.decode_view(self._transport.call_viewleader(request))
+        return _codec.decode_view(self._transport.call_viewleader(_codec.VIEW_REQUEST))
 
     def status(self) -> "Status":
         """Look at the whole ring: servers, ranges, what moves and how far it is, and locks.

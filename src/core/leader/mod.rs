@@ -241,11 +241,13 @@ impl Leader {
             Command::LockGet { lock, requestor } => {
                 let settled = self.is_settled();
                 let granted = self.locks.get(lock.clone(), requestor, settled);
-                Ok(Reply::status(if granted { "granted" } else { "retry" }).finish())
+                let reply = Reply::status(if granted { "granted" } else { "retry" });
+                Ok(reply.keeps(request.extended).finish())
             }
             Command::LockRelease { lock, requestor } => {
                 let released = self.locks.release(lock, requestor);
-                Ok(Reply::status(if released { "ok" } else { "unknown" }).finish())
+                let reply = Reply::status(if released { "ok" } else { "unknown" });
+                Ok(reply.keeps(request.extended).finish())
             }
             Command::Report { extension } => {
                 let report = serde_json::from_str(extension)
