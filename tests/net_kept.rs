@@ -98,13 +98,7 @@ fn ask(_engine: &Engine, remote: &Remote, request: &str) -> Result<Vec<u8>, Clie
 
 /// Each client sends these to a party of its own: how the last ended, and how many connections and
 /// requests the party saw.
-fn sends(
-    reply: &'static str,
-    second: Second,
-    requests: &[&str],
-    ends: Option<()>,
-    seen: (usize, usize),
-) {
+fn sends(reply: &'static str, second: Second, requests: &[&str], ends: bool, seen: (usize, usize)) {
     for which in 0..2 {
         let party = party(reply, second);
         let client = &clients(&party.addr)[which];

@@ -153,7 +153,7 @@ def _all_or_failed(ends: dict[str, Any]) -> dict[str, Any]:
 
 
 VIEW_REQUEST = json.dumps({"cmd": "query_servers"})
-"""The question for the view. With `dht` its answer would tell everything about the ring's ranges."""
+"""The question for the view; with `dht` its answer would tell all about the ring's ranges."""
 
 
 def request(cmd: str, **fields: Any) -> str:

@@ -121,22 +121,25 @@ impl BlockingClient {
     /// Sends one request to the server and gives its reply; the ports are tried in order until one
     /// replies without `error`. Where one port was named, its reply is given whatever it says.
     pub fn call_server(&self, request: &[u8], stop: StopCheck) -> Result<Vec<u8>, ClientError> {
-        self.call_range(&self.server, request, stop)
+        self.call_range(&self.server, request, self.options.timeout_ms, stop)
     }
 
     /// The same, to the view leader.
     pub fn call_viewleader(&self, request: &[u8], stop: StopCheck) -> Result<Vec<u8>, ClientError> {
-        self.call_range(&self.viewleader, request, stop)
+        self.call_range(&self.viewleader, request, self.options.timeout_ms, stop)
     }
 
-    /// The same, to a server at `host:port`.
+    /// The same, to a server at `host:port`, for at most `timeout_ms` where that is shorter than the
+    /// client's own.
     pub fn call_address(
         &self,
         addr: &str,
         request: &[u8],
+        timeout_ms: Millis,
         stop: StopCheck,
     ) -> Result<Vec<u8>, ClientError> {
-        self.call_range(&Hosts::one(addr.to_owned()), request, stop)
+        let timeout_ms = timeout_ms.min(self.options.timeout_ms);
+        self.call_range(&Hosts::one(addr.to_owned()), request, timeout_ms, stop)
     }
 
     /// Stores a value on the key's servers; gives their addresses, primary first.
@@ -190,13 +193,14 @@ impl BlockingClient {
         &self,
         hosts: &Hosts,
         request: &[u8],
+        timeout_ms: Millis,
         stop: StopCheck,
     ) -> Result<Vec<u8>, ClientError> {
         self.check(request.len())?;
         let mut round = Round::new(hosts);
         let reuse = Reuse::of(request);
         for addr in &hosts.addrs {
-            let patience = self.patience(self.options.timeout_ms, stop);
+            let patience = self.patience(timeout_ms, stop);
             if let Some(reply) = round.judge(self.exchange(addr, request, reuse, patience)?) {
                 return Ok(reply);
             }

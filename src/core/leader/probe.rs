@@ -33,13 +33,15 @@ pub(super) struct Absent {
     pub(super) addr: String,
     /// Certainly gone, with what it held in memory.
     pub(super) gone: bool,
+    /// It is gone because it was to leave.
+    pub(super) left: bool,
     /// When to ask next.
     probe_after: Millis,
 }
 
 impl Absent {
     pub(super) fn new(addr: String, gone: bool, now: Millis) -> Self {
-        Absent { addr, gone, probe_after: now }
+        Absent { addr, gone, left: false, probe_after: now }
     }
 
     /// When its address is asked next.

@@ -34,7 +34,9 @@ impl Leader {
             let gone = why == GONE || why == LEFT;
             if let Some(extension) = member.extension {
                 stayer_vanished |= why != LEFT && extension.leaving_since.is_none();
-                self.absent.insert(extension.id, Absent::new(addr.clone(), gone, now));
+                let mut absent = Absent::new(addr.clone(), gone, now);
+                absent.left = why == LEFT;
+                self.absent.insert(extension.id, absent);
             }
             let note = Note::Failed { addr: addr.clone(), why, epoch: self.epoch };
             out.push(Output::Note(note));
