@@ -241,13 +241,12 @@ impl Leader {
             Command::LockGet { lock, requestor } => {
                 let settled = self.is_settled();
                 let granted = self.locks.get(lock.clone(), requestor, settled);
-                let reply = Reply::status(if granted { "granted" } else { "retry" });
-                Ok(reply.keeps(request.extended).finish())
+                let status = if granted { "granted" } else { "retry" };
+                Ok(Reply::status(status).keeps(request.extended).finish())
             }
             Command::LockRelease { lock, requestor } => {
-                let released = self.locks.release(lock, requestor);
-                let reply = Reply::status(if released { "ok" } else { "unknown" });
-                Ok(reply.keeps(request.extended).finish())
+                let status = if self.locks.release(lock, requestor) { "ok" } else { "unknown" };
+                Ok(Reply::status(status).keeps(request.extended).finish())
             }
             Command::Report { extension } => {
                 let report = serde_json::from_str(extension)
