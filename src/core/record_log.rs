@@ -116,7 +116,7 @@ fn number(bytes: &[u8], at: usize) -> u32 {
 }
 
 /// CRC-32, as Ethernet and zip have it.
-fn checksum(bytes: &[u8]) -> u32 {
+pub fn checksum(bytes: &[u8]) -> u32 {
     !bytes.iter().fold(!0, |sum, byte| CHECKSUMS[usize::from((sum as u8) ^ byte)] ^ (sum >> 8))
 }
 
