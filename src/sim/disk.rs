@@ -7,10 +7,13 @@ use super::node::ProcessId;
 use super::queue::Event;
 use super::rng::Rng;
 use crate::core::assignment::NodeId;
+use crate::core::hash::Slot;
 use crate::core::leader::record::Record;
 use crate::core::machine::{Edit, Input, Millis, Output, Ticket};
 use crate::core::record_log::{append_frame, file_header, frames};
-use crate::core::server::data::Row;
+use crate::core::server::data::{Row, Standing, cell_key};
+use crate::core::wire::peer::Version;
+use crate::core::wire::text::Text;
 
 /// The longest time that a sync takes, but for a few.
 const SYNC_MS_MAX: Millis = 8;
@@ -31,6 +34,8 @@ pub(super) struct Disk {
     syncing: usize,
     /// How many of 100 syncs take long.
     slow_percent: u64,
+    /// The row of a server's standing, read.
+    standing: Option<Standing>,
 }
 
 /// What is on a disk.
@@ -69,6 +74,7 @@ impl Disk {
             waiting: Vec::new(),
             syncing: 0,
             slow_percent: SLOW_PERCENT,
+            standing: None,
         }
     }
 
@@ -87,6 +93,21 @@ impl Disk {
         let Kept::Rows(rows) = &self.kept else { panic!("it is the disk of a view leader") };
         let read = |(key, value): (&Vec<u8>, &Vec<u8>)| Row::decode(key, value);
         rows.iter().map(read).collect::<Result<_, _>>().expect("what was written can be read")
+    }
+
+    /// What a server would find of itself.
+    pub(super) fn standing(&self) -> Option<&Standing> {
+        self.standing.as_ref()
+    }
+
+    /// The version of a name that a server would find.
+    pub(super) fn version_of(&self, slot: Slot, name: &Text) -> Option<Version> {
+        let Kept::Rows(rows) = &self.kept else { return None };
+        let key = cell_key(slot, name);
+        match Row::decode(&key, rows.get(&key)?) {
+            Ok(Row::Cell(_, _, cell)) => Some(cell.version),
+            _ => None,
+        }
     }
 
     /// The process has died: of what was not synced some is there, and the next is torn.
@@ -118,7 +139,14 @@ impl Disk {
                 append_frame(file, entry);
             }
             (Kept::Rows(rows), Written::Edits(edits)) => {
-                edits.iter().for_each(|edit| change(rows, edit));
+                for edit in edits {
+                    change(rows, edit);
+                    if let Edit::Put { key, value } = edit
+                        && let Ok(Row::Standing(standing)) = Row::decode(key, value)
+                    {
+                        self.standing = Some(standing);
+                    }
+                }
             }
             _ => panic!("a machine writes what is another's"),
         }
@@ -186,11 +214,7 @@ impl Cluster {
     /// The identities that a server has had, by its disk.
     pub fn stored_identities(&self, name: &str) -> Vec<NodeId> {
         let disk = self.nodes[self.index(name)].disk.as_ref();
-        let rows = disk.map(Disk::rows).unwrap_or_default();
-        let standing = rows.into_iter().find_map(|row| match row {
-            Row::Standing(standing) => Some(standing),
-            _ => None,
-        });
+        let standing = disk.and_then(Disk::standing).cloned();
         standing
             .map(|standing| standing.was.into_iter().chain(standing.id))
             .into_iter()

@@ -181,6 +181,16 @@ impl<'a> ServerAudit<'a> {
         new.iter().chain(keeper.into_iter().flat_map(Keeper::fresh))
     }
 
+    /// What the last step has decided to do and need not wait with.
+    pub fn asked_for(self, outputs: &[Output]) -> &[Output] {
+        &outputs[self.server.keeper.as_ref().map_or(0, Keeper::released)..]
+    }
+
+    /// Whether something that it has decided waits for its disk.
+    pub fn holds_back(self) -> bool {
+        self.server.keeper.as_ref().is_some_and(|keeper| keeper.held() > 0)
+    }
+
     /// How full everything is that others can make grow.
     pub fn fills(self) -> [Fill; 12] {
         let server = self.server;

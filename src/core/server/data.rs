@@ -200,7 +200,8 @@ fn put(key: Vec<u8>, value: &impl Serialize) -> Edit {
     Edit::Put { key, value: bytes(value) }
 }
 
-fn cell_key(slot: Slot, name: &Text) -> Vec<u8> {
+/// The key of a replicated value.
+pub fn cell_key(slot: Slot, name: &Text) -> Vec<u8> {
     let mut key = slot_key(kind::CELL, slot);
     key.extend(name.as_bytes());
     key

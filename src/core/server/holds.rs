@@ -283,6 +283,7 @@ impl Holds {
 
     /// Joins neighbours of equal assignment where nothing is under way, so that cuts do not pile up.
     pub(super) fn merge(&mut self) {
+        let before = self.holds.len();
         self.holds.dedup_by(|upper, lower| {
             let end = upper.entry.end;
             let fits = lower.entry.end == upper.entry.start
@@ -302,6 +303,7 @@ impl Holds {
             }
             same
         });
+        self.stamp += u64::from(self.holds.len() < before);
     }
 
     /// Puts a hold where [`Holds::adopt`] has made room.

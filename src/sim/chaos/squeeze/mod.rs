@@ -179,7 +179,7 @@ impl Squeeze {
         let spares_nobody = !leader_restarts && seed % 4 == 1;
         let disks = seed % 4 == 3;
         let record = disks && seed % 8 == 3;
-        let slow_syncs = if disks { *rng.pick(&[2, 2, 30]) } else { 0 };
+        let slow_syncs = if disks { *rng.pick(&[2, 30, 60]) } else { 0 };
         cluster.judge_later(Expected { crowd: CROWD_MAX, losses: !record });
         let lease_ms = if leader_restarts { 6_000 } else { *rng.pick(&[600, 600, 1_000, 1_600]) };
         let remembered = rng.between(1, 3) as usize;
