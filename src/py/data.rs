@@ -2,10 +2,11 @@
 
 use std::path::PathBuf;
 
-use pyo3::exceptions::PyOSError;
+use pyo3::exceptions::{PyOSError, PyValueError};
 use pyo3::prelude::*;
 use pyo3::types::PyDict;
 
+use crate::core::wire::json::Object;
 use crate::net::DiskError;
 use crate::net::inspect::{Contents, export, inspect};
 
@@ -90,4 +91,15 @@ pub(super) fn export_data(
 
 fn unusable(error: &DiskError) -> PyErr {
     PyOSError::new_err(error.to_string())
+}
+
+/// The name and the value of a line as [`export_data`] writes them, as JSON.
+#[pyfunction]
+#[pyo3(signature = (line))]
+pub(super) fn read_pair(line: &str) -> PyResult<(String, String)> {
+    let wanted = || PyValueError::new_err("not of the form {\"name\": STRING, \"value\": JSON}");
+    let object = Object::parse(line.as_bytes()).map_err(|_| wanted())?;
+    let name = object.text("name").ok_or_else(wanted)?;
+    let value = object.json("value").ok_or_else(wanted)?;
+    Ok((name.to_json(), value.as_str().to_owned()))
 }
