@@ -159,7 +159,7 @@ def limited(bytes_max: int) -> list[str]:
 
 
 def test_a_full_disk(start: StartProgram, tmp_path: Path) -> None:
-    """At the start: one line, status 1, untouched. Later: it ends, and nothing that it said is lost."""
+    """At the start: one line, status 1, untouched. Later: it ends, and no value is lost."""
     leader = start(script("viewleader.py", "--port", "0", "--lease", "1.5"))
     env = clean_env(PYTHONDONTWRITEBYTECODE="1")
     path = tmp_path / "server"

@@ -114,9 +114,9 @@ def test_directories_that_are_not_used(start: StartProgram, tmp_path: Path) -> N
     first.kill()
     sound = (path / FILE).read_bytes()
     damaged = sound[:40] + bytes([sound[40] ^ 1]) + sound[41:]
-    header = sound[:8] + struct.pack("<I", 2)
+    header = sound[:8] + struct.pack("<I", 3)
     newer = header + struct.pack("<I", zlib.crc32(header)) + sound[16:]
-    for content, word in [(damaged, "damaged"), (newer, "version 2"), (b"{}", "no record")]:
+    for content, word in [(damaged, "damaged"), (newer, "version 3"), (b"{}", "no record")]:
         (path / FILE).write_bytes(content)
         assert word in refused("--data-dir", str(path))
         assert [file.name for file in path.iterdir()] == [FILE]
