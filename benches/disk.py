@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-from parties import ROOT, SCRIPTS, Parties, Party, ask, wait_until
+from parties import ROOT, SCRIPTS, Parties, Party, ask, settled, wait_until
 from serving import Gauge
 from table import Row, Series
 
@@ -66,7 +66,7 @@ def show_opening(gauge: Gauge, keys: int) -> None:
         leader = parties.viewleader()
         folder = parties.folder()
         first = parties.server(leader, folder)
-        wait_until(lambda: bool(ask(leader.address, {"cmd": "query_servers"})["result"]), "it")
+        wait_until(lambda: settled(leader, 1), "the server to have all slots")
         gauge.fill("frames", leader.address, "setr", keys)
         first.process.terminate()
         first.process.kill()
@@ -77,7 +77,9 @@ def show_opening(gauge: Gauge, keys: int) -> None:
         row = Row("disk", f"start with {keys:,} names", "s", seconds)
         row.others["limit"] = Series(tuple(reading for reading, _ in rates))
         gauge.table.add(row)
-        gauge.table.add(Row("disk", "speed of that over reading the bytes", "x", ratios).at_least(0.3))
+        gauge.table.add(
+            Row("disk", "speed of that over reading the bytes", "x", ratios).at_least(0.3)
+        )
         taken = sum(file.stat().st_blocks * 512 for file in folder.iterdir()) / keys
         row = Row("disk", "on disk for a name", "B", Series((taken,)))
         row.others["limit"] = Series((VALUE_BYTES,))

@@ -117,7 +117,7 @@ impl Node {
         Node::spawn_with(node, move |port| {
             let config = ServerConfig { port, ..config };
             let Some(path) = data_dir else { return Ok((Server::new(config), Kept::nowhere())) };
-            let (server, store) = open(&path, config, fsync).map_err(io::Error::other)?;
+            let (server, store) = open(&path, config).map_err(io::Error::other)?;
             Ok((server, Kept::start(store, fsync, Jobs::Rows)?))
         })
     }
@@ -314,8 +314,8 @@ impl Kept {
 }
 
 /// A server that goes on from the data in a directory, and the directory.
-fn open(path: &Path, config: ServerConfig, fsync: Fsync) -> Result<(Server, Store), DiskError> {
-    let store = Store::open(path, fsync)?;
+fn open(path: &Path, config: ServerConfig) -> Result<(Server, Store), DiskError> {
+    let mut store = Store::open(path)?;
     let server = store.with_rows(|rows| Server::with_data(config, rows))?;
     store.release()?;
     Ok((server, store))

@@ -18,7 +18,7 @@ from harness import Program, clean_env, run, script, wait_until
 from ops import command
 from rawwire import Closed, ask
 
-FILE = "server.data"
+FILE, LOG = "server.data", "server.log"
 
 
 def server(leader: Program, path: Path, *options: str) -> list[str]:
@@ -120,7 +120,21 @@ def test_directories_that_are_not_used(start: StartProgram, tmp_path: Path) -> N
     assert "in use by another process" in refused(check)
     assert "in use by another process" in refused(command("export", str(path)))
     first.kill()
+    logged = content(path)
+    spoilt = logged[LOG].replace(b"x" * 50, b"x" * 49 + b"y", 1)
+    (path / LOG).write_bytes(spoilt)
+    for argv in (server(leader, path), check):
+        line = refused(argv)
+        assert f"{LOG}: it is damaged" in line and "nothing was changed; " in line, line
+        assert content(path) == logged | {LOG: spoilt}
+    (path / LOG).write_bytes(logged[LOG])
+    assert run(check).returncode == 0
+    assert content(path) == logged, "check-data changes nothing"
+    second = start(server(leader, path))  # what is in the log goes to the engine
+    assert second.port
+    second.kill()
     sound = (path / FILE).read_bytes()
+    rest = {LOG: (path / LOG).read_bytes()}
     header = sound[:8] + struct.pack("<I", 2)
     newer = header + struct.pack("<I", zlib.crc32(header)) + sound[16:]
     for broken, word in [
@@ -133,10 +147,10 @@ def test_directories_that_are_not_used(start: StartProgram, tmp_path: Path) -> N
         for argv in (server(leader, path), check):
             line = refused(argv)
             assert word in line and "nothing was changed; " in line, line
-            assert content(path) == {FILE: broken}
+            assert content(path) == rest | {FILE: broken}
     (path / FILE).write_bytes(sound)
     assert run(check).returncode == 0
-    assert content(path) == {FILE: sound}, "check-data changes nothing"
+    assert content(path) == rest | {FILE: sound}
     leader.kill()
     line = refused(server(leader, tmp_path / "leader"))
     assert "belongs to a view leader" in line
@@ -196,9 +210,8 @@ def test_a_disk_that_cannot_be_written(start: StartProgram, tmp_path: Path) -> N
     leader = start(script("viewleader.py", "--port", "0"))
     path = tmp_path / "server"
     path.mkdir()
-    (path / FILE).symlink_to("/proc/version")
-    line = refused(server(leader, path))
-    assert str(path / FILE) in line
+    (path / LOG).symlink_to("/proc/version")
+    assert str(path) in refused(server(leader, path))
 
 
 def test_export_and_import(start: StartProgram, tmp_path: Path) -> None:
@@ -266,8 +279,8 @@ def test_what_check_data_says(start: StartProgram, tmp_path: Path) -> None:
         assert client.lock_get("l", "me", wait=False)
     identity = ask(first.port, {"cmd": "dht_stats", "dht": 1})["id"]
     address = first.address
+    leader.kill()  # first, so that it does not miss the server
     first.kill()
-    leader.kill()
     lines = run(command("check-data", str(path))).stdout.splitlines()
     assert lines == [
         "role: server",

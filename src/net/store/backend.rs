@@ -7,7 +7,6 @@ use std::collections::BTreeMap;
 use std::fs::File;
 use std::io;
 use std::os::unix::fs::FileExt;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use redb::StorageBackend;
@@ -24,8 +23,6 @@ pub(super) struct Backing(Arc<Shared>);
 #[derive(Debug)]
 struct Shared {
     file: File,
-    /// Whether a sync is one; without, the system writes when it likes.
-    syncs: AtomicBool,
     /// What is not in the file yet; `None` once it takes everything.
     held: Mutex<Option<Held>>,
 }
@@ -59,13 +56,7 @@ impl Backing {
     }
 
     fn new(file: File, held: Option<Held>) -> Backing {
-        let syncs = AtomicBool::new(true);
-        Backing(Arc::new(Shared { file, syncs, held: Mutex::new(held) }))
-    }
-
-    /// From now on a sync does nothing: the system writes when it likes.
-    pub(super) fn sync_no_more(&self) {
-        self.0.syncs.store(false, Ordering::Relaxed);
+        Backing(Arc::new(Shared { file, held: Mutex::new(held) }))
     }
 
     /// How much the engine has written that is not in the file.
@@ -104,8 +95,7 @@ impl Shared {
         match step {
             Step::Write(offset, data) => self.file.write_all_at(data, HEADER_BYTES + offset),
             Step::Length(bytes) => self.file.set_len(HEADER_BYTES + *bytes),
-            Step::Sync if self.syncs.load(Ordering::Relaxed) => self.file.sync_data(),
-            Step::Sync => Ok(()),
+            Step::Sync => self.file.sync_data(),
         }
     }
 }

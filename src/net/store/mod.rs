@@ -1,31 +1,37 @@
-//! A server's data on disk: an ordered map of bytes, kept by an engine in one file of a directory.
+//! A server's data on disk: an ordered map of bytes, kept by an engine in a file, with a log before it.
 //!
-//! The engine is redb; `docs/storage.md` says why. [`Store::open`] checks the whole file and changes
-//! nothing in it; [`Store::release`] lets the engine write. Meanwhile the directory is locked against
+//! The engine is redb; `docs/storage.md` says why. [`Store::open`] checks both files and changes
+//! nothing in them; [`Store::release`] lets the engine write. Meanwhile the directory is locked against
 //! other processes.
 
 mod backend;
 pub(super) mod header;
+mod log;
 
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Read, Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
 
-use redb::{Builder, Database, DatabaseError, Durability, ReadableDatabase, StorageError};
-use redb::{Table, TableDefinition};
+use redb::TableDefinition;
+use redb::{Builder, Database, DatabaseError, ReadableDatabase, StorageError};
 
 use self::backend::Backing;
-use self::header::HEADER_BYTES;
-use super::directory::{self, DiskError, Fsync};
+use self::header::{HEADER_BYTES, HeaderError};
+use self::log::{Log, Pending};
+use super::directory::{self, DiskError};
 use super::disk;
 use super::writer::Writer;
 use crate::core::machine::Edit;
+use crate::core::record_log::{FILE_HEADER_BYTES, LogError};
 use crate::core::server::data::Row;
 
 /// The file with the data.
 pub const FILE: &str = "server.data";
 
-/// The file that takes its place once it is complete.
+/// The file with what the former does not have yet.
+const LOG_FILE: &str = "server.log";
+
+/// The file that takes the place of the data once it is complete.
 const NEW_FILE: &str = "server.data.new";
 
 /// A file that is written and deleted at each start, to see whether the disk takes anything.
@@ -37,19 +43,27 @@ const PROBE_BYTES: u64 = 65_536;
 /// How much of its file the engine keeps in memory, in bytes. The server has all of it anyway.
 const CACHE_BYTES: usize = 33_554_432;
 
-/// The only table: all rows.
-const ROWS: TableDefinition<'_, &[u8], &[u8]> = TableDefinition::new("rows");
+/// How long the log may be before all of it goes to the engine, in bytes.
+const LOG_BYTES_MAX: u64 = 4_194_304;
 
-/// That table, while it is changed.
-type Rows<'a> = Table<'a, &'static [u8], &'static [u8]>;
+/// The number of the last batch of the log that is among the rows; its key has no meaning.
+const APPLIED: TableDefinition<'_, u8, u64> = TableDefinition::new("applied");
+
+/// The table with all rows.
+const ROWS: TableDefinition<'_, &[u8], &[u8]> = TableDefinition::new("rows");
 
 /// A directory that is locked, and the map in it.
 #[derive(Debug)]
 pub(super) struct Store {
     path: PathBuf,
-    fsync: Fsync,
     backing: Backing,
     database: Database,
+    /// Written from [`Store::release`] on.
+    log: Option<Log>,
+    /// The number of the last batch.
+    number: u64,
+    /// What is in the log, and not among the rows.
+    pending: Pending,
     /// Locked until it is closed, which is after the engine has closed its file: fields are dropped in
     /// their order.
     _lock: File,
@@ -58,17 +72,18 @@ pub(super) struct Store {
 impl Store {
     /// Opens a directory, which is made where there is none, and checks every page of its data.
     /// Nothing is written to data that were there before [`Store::release`].
-    pub(super) fn open(path: &Path, fsync: Fsync) -> Result<Store, DiskError> {
+    pub(super) fn open(path: &Path) -> Result<Store, DiskError> {
         let lock = directory::lock(path)?;
         directory::refuse_other(path, disk::FILE, "a view leader")?;
         let file = path.join(FILE);
         if !file.exists() {
+            refuse_lone_log(path)?;
             let io = |error| DiskError::Io(path.display().to_string(), error);
-            return Store::create(path, lock, fsync).map_err(io);
+            return Store::create(path, lock).map_err(io);
         }
         let io = |error| DiskError::Io(file.display().to_string(), error);
         let opened = OpenOptions::new().read(true).write(true).open(&file).map_err(io)?;
-        Store::of(path, lock, opened, fsync)
+        Store::of(path, lock, opened)
     }
 
     /// Opens the data in a directory only to be looked at: nothing is ever written.
@@ -77,7 +92,7 @@ impl Store {
         let file = path.join(FILE);
         let io = |error| DiskError::Io(file.display().to_string(), error);
         let opened = File::open(&file).map_err(io)?;
-        Store::of(path, lock, opened, Fsync::Never)
+        Store::of(path, lock, opened)
     }
 
     /// The version of its format.
@@ -85,7 +100,7 @@ impl Store {
         header::FORMAT_VERSION
     }
 
-    fn of(path: &Path, lock: File, mut file: File, fsync: Fsync) -> Result<Store, DiskError> {
+    fn of(path: &Path, lock: File, mut file: File) -> Result<Store, DiskError> {
         let shown = path.join(FILE).display().to_string();
         let io = |error| DiskError::Io(shown.clone(), error);
         let mut head = Vec::new();
@@ -100,21 +115,64 @@ impl Store {
             .set_check_integrity_on_open(true)
             .create_with_backend(backing.clone());
         let database = opened.map_err(|error| unusable(&shown, error))?;
-        Ok(Store { path: path.to_owned(), fsync, backing, database, _lock: lock })
+        let (log, number, pending) = (None, 0, Pending::default());
+        let path = path.to_owned();
+        let mut store = Store { path, backing, database, log, number, pending, _lock: lock };
+        store.take_up_log()?;
+        Ok(store)
+    }
+
+    /// Adds to the rows what only the log has.
+    fn take_up_log(&mut self) -> Result<(), DiskError> {
+        let file = self.path.join(LOG_FILE);
+        let shown = file.display().to_string();
+        let damaged = |why: &str| DiskError::Damaged(shown.clone(), why.to_owned());
+        let bytes = match fs::read(&file) {
+            Ok(bytes) => bytes,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                return Err(damaged("there is no such file"));
+            }
+            Err(error) => return Err(DiskError::Io(shown, error)),
+        };
+        let batches = log::batches(&bytes).map_err(|error| match error {
+            LogError::Newer(version) => {
+                DiskError::NoData(shown.clone(), HeaderError::Newer(version))
+            }
+            error => damaged(&error.to_string()),
+        })?;
+        self.number = self.applied().map_err(|error| damaged(&error.to_string()))?;
+        let applied = self.number;
+        for (number, edits) in batches.into_iter().skip_while(|(number, _)| *number <= applied) {
+            if number != self.number + 1 {
+                return Err(damaged("it does not go on where the data end"));
+            }
+            self.number = number;
+            edits.into_iter().for_each(|edit| self.pending.take(edit));
+        }
+        self.apply().map_err(|error| damaged(&error.to_string()))
+    }
+
+    fn applied(&self) -> Result<u64, redb::Error> {
+        let applied = self.database.begin_read()?.open_table(APPLIED)?.get(0)?;
+        Ok(applied.map_or(0, |number| number.value()))
     }
 
     /// Makes an empty map: beside where it belongs, and then in its place.
-    fn create(path: &Path, lock: File, fsync: Fsync) -> io::Result<Store> {
+    fn create(path: &Path, lock: File) -> io::Result<Store> {
         let new = path.join(NEW_FILE);
-        let made = create_file(&new).and_then(|(backing, database)| {
+        let made = Log::create(&path.join(LOG_FILE)).and_then(|log| {
+            let (backing, database) = create_file(&new)?;
             fs::rename(&new, path.join(FILE))?;
             lock.sync_all()?;
-            Ok((backing, database))
+            Ok((backing, database, Some(log)))
         });
-        let (backing, database) = made.inspect_err(|_| {
+        let (backing, database, log) = made.inspect_err(|_| {
             let _ = fs::remove_file(&new);
+            let _ = fs::remove_file(path.join(LOG_FILE));
         })?;
-        Ok(Store { path: path.to_owned(), fsync, backing, database, _lock: lock })
+        let (number, pending) = (0, Pending::default());
+        let path = path.to_owned();
+        Ok(Store { path, backing, database, log, number, pending, _lock: lock })
     }
 
     /// Gives all rows in the order of their keys to `take`, and returns what that returns.
@@ -140,28 +198,50 @@ impl Store {
         failed.map_or(Ok(taken), Err)
     }
 
-    /// From now on the engine writes to its file, what it has already written first. A disk that takes
-    /// nothing is found before that.
-    pub(super) fn release(&self) -> Result<(), DiskError> {
+    /// From now on the engine writes to its file, what it has already written first, and the log begins
+    /// anew. A disk that takes nothing is found before that.
+    pub(super) fn release(&mut self) -> Result<(), DiskError> {
+        let shown = self.path.display().to_string();
+        self.try_release().map_err(|error| DiskError::Io(shown, error))
+    }
+
+    fn try_release(&mut self) -> io::Result<()> {
+        if self.log.is_some() {
+            return Ok(());
+        }
+        let mut log = Log::open(&self.path.join(LOG_FILE))?;
         let probe = self.path.join(PROBE_FILE);
         let tried = File::create(&probe).and_then(|mut file| {
             file.write_all(&vec![0; (self.backing.held_bytes() + PROBE_BYTES) as usize])?;
             file.sync_all()
         });
         let removed = fs::remove_file(&probe);
-        let released = tried.and(removed).and_then(|()| self.backing.release());
-        if self.fsync == Fsync::Never {
-            self.backing.sync_no_more();
-        }
-        released.map_err(|error| DiskError::Io(self.path.display().to_string(), error))
+        tried.and(removed)?;
+        self.backing.release()?;
+        log.begin_anew()?;
+        self.log = Some(log);
+        Ok(())
     }
 
-    fn commit(&self, batch: &[Vec<Edit>], durability: Durability) -> Result<(), redb::Error> {
-        let mut writing = self.database.begin_write()?;
-        writing.set_durability(durability)?;
+    /// Gives the engine what only the log has.
+    fn apply(&mut self) -> Result<(), redb::Error> {
+        let pending = std::mem::take(&mut self.pending);
+        if pending.rows.is_empty() && pending.ranges.is_empty() {
+            return Ok(());
+        }
+        let writing = self.database.begin_write()?;
         {
             let mut table = writing.open_table(ROWS)?;
-            batch.iter().flatten().try_for_each(|edit| apply(&mut table, edit))?;
+            for (start, end) in &pending.ranges {
+                table.retain_in(start.as_slice()..end.as_slice(), |_, _| false)?;
+            }
+            for (key, value) in &pending.rows {
+                match value {
+                    Some(value) => drop(table.insert(key.as_slice(), value.as_slice())?),
+                    None => drop(table.remove(key.as_slice())?),
+                }
+            }
+            writing.open_table(APPLIED)?.insert(0, self.number)?;
         }
         writing.commit()?;
         Ok(())
@@ -171,32 +251,33 @@ impl Store {
 impl Writer for Store {
     type Work = Vec<Edit>;
 
-    /// Applies all that waits as one transaction, which the engine syncs where each is to be.
+    /// Appends all that waits to the log, as one batch.
     fn write(&mut self, batch: Vec<Vec<Edit>>) -> io::Result<()> {
-        let durability = match self.fsync {
-            Fsync::Always | Fsync::Never => Durability::Immediate,
-            Fsync::Interval(_) => Durability::None,
-        };
-        self.commit(&batch, durability).map_err(said)
+        let log = self.log.as_mut().ok_or(io::ErrorKind::ReadOnlyFilesystem)?;
+        self.number += 1;
+        log.append(self.number, &batch)?;
+        batch.into_iter().flatten().for_each(|edit| self.pending.take(edit));
+        if log.bytes > LOG_BYTES_MAX {
+            // The rows have the batch's number from here on, so that it is not taken twice.
+            self.apply().map_err(said)?;
+            if let Some(log) = &mut self.log {
+                log.begin_anew()?;
+            }
+        }
+        Ok(())
     }
 
     fn sync(&mut self) -> io::Result<()> {
-        match self.fsync {
-            Fsync::Always | Fsync::Never => Ok(()),
-            Fsync::Interval(_) => self.commit(&[], Durability::Immediate).map_err(said),
-        }
+        self.log.as_ref().map_or(Ok(()), Log::sync)
     }
 }
 
-fn apply(table: &mut Rows<'_>, edit: &Edit) -> Result<(), StorageError> {
-    match edit {
-        Edit::Put { key, value } => table.insert(key.as_slice(), value.as_slice()).map(drop),
-        Edit::Remove { key } => table.remove(key.as_slice()).map(drop),
-        Edit::RemoveRange { start, end } if start < end => {
-            table.retain_in(start.as_slice()..end.as_slice(), |_, _| false)
-        }
-        Edit::RemoveRange { .. } => Ok(()),
-    }
+/// A log that has something belongs to a file that is gone.
+fn refuse_lone_log(path: &Path) -> Result<(), DiskError> {
+    let log = path.join(LOG_FILE);
+    let some = log.metadata().is_ok_and(|found| found.len() > FILE_HEADER_BYTES as u64);
+    let why = || format!("there is no {FILE} beside it");
+    if some { Err(DiskError::Damaged(log.display().to_string(), why())) } else { Ok(()) }
 }
 
 fn create_file(path: &Path) -> io::Result<(Backing, Database)> {
@@ -209,6 +290,7 @@ fn create_file(path: &Path) -> io::Result<(Backing, Database)> {
             Builder::new().set_cache_size(CACHE_BYTES).create_with_backend(backing.clone())?;
         let writing = database.begin_write()?;
         writing.open_table(ROWS)?;
+        writing.open_table(APPLIED)?;
         writing.commit()?;
         Ok(database)
     };
