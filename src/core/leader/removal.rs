@@ -47,8 +47,10 @@ impl Leader {
             let gone = why == GONE || why == LEFT;
             if let Some(extension) = member.extension {
                 stayer_vanished |= why != LEFT && extension.leaving_since.is_none();
-                let keeps = Some(extension.keeps && why != LEFT);
-                self.absent.insert(extension.id, Absent::new(addr.clone(), gone, keeps, now));
+                let keeps = Some(extension.keeps);
+                let mut absent = Absent::new(addr.clone(), gone, keeps, now);
+                absent.left = why == LEFT;
+                self.absent.insert(extension.id, absent);
             }
             let note = Note::Failed { addr: addr.clone(), why, epoch: self.epoch };
             out.push(Output::Note(note));
