@@ -137,8 +137,7 @@ mod tests {
             done.lock().unwrap().push(format!("told {}", result.unwrap().0));
         };
         work(Book(done.clone()), fsync, &queue, &told);
-        let steps = done.lock().unwrap().clone();
-        steps
+        std::mem::take(&mut *done.lock().unwrap())
     }
 
     #[test]

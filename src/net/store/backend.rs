@@ -4,6 +4,7 @@
 //! memory, in order, and read from there; a directory that turns out not to be usable stays as it was.
 
 use std::collections::BTreeMap;
+use std::collections::btree_map::Entry;
 use std::fs::File;
 use std::io;
 use std::os::unix::fs::FileExt;
@@ -113,11 +114,10 @@ impl Held {
 
     fn write(&mut self, file: &File, offset: u64, data: &[u8]) -> io::Result<()> {
         for (block, at, from, count) in pieces(offset, data.len()) {
-            if !self.blocks.contains_key(&block) {
-                let copy = stored(file, block)?;
-                self.blocks.insert(block, copy);
-            }
-            let Some(copy) = self.blocks.get_mut(&block) else { continue };
+            let copy = match self.blocks.entry(block) {
+                Entry::Occupied(entry) => entry.into_mut(),
+                Entry::Vacant(entry) => entry.insert(stored(file, block)?),
+            };
             copy[at..at + count].copy_from_slice(&data[from..from + count]);
         }
         self.bytes = self.bytes.max(offset + data.len() as u64);
