@@ -37,7 +37,6 @@ use super::assignment::{NodeId, Report, Revision};
 use super::machine::{CallId, Input, Machine, Millis, Note, Origin, Output, ReplyTo, Then};
 use super::planted::{Planted, planted};
 use super::reply::{self, Reply};
-use super::ring::REPLICA_COUNT;
 use super::wire::request::{Command, Request};
 
 /// A view leader's options.
