@@ -99,6 +99,11 @@ pub fn frames_of(kind: Kind, file: &[u8]) -> Result<Vec<&[u8]>, LogError> {
     Ok(found)
 }
 
+/// The version that a file names, whose frames were read.
+pub fn version(file: &[u8]) -> u32 {
+    number(file, RECORD.0.len())
+}
+
 fn after_header((magic, newest): Kind, file: &[u8]) -> Result<&[u8], LogError> {
     let found = file.get(..FILE_HEADER_BYTES).filter(|found| found.starts_with(magic));
     let found = found.ok_or(LogError::NotOurs)?;

@@ -13,7 +13,7 @@ use super::directory::{self, DiskError};
 use super::store;
 use super::writer::Writer;
 use crate::core::leader::record::Record;
-use crate::core::record_log::{FORMAT_VERSION, append_frame, file_header, frames};
+use crate::core::record_log::{append_frame, file_header, frames, version};
 
 /// The file with the record.
 pub const FILE: &str = "leader.record";
@@ -69,7 +69,8 @@ pub(super) fn look(path: &Path) -> Result<(Record, u32), DiskError> {
     let file = path.join(FILE);
     let shown = file.display().to_string();
     let bytes = fs::read(&file).map_err(|error| DiskError::Io(shown.clone(), error))?;
-    Ok((read(&bytes, &shown)?, FORMAT_VERSION))
+    let record = read(&bytes, &shown)?;
+    Ok((record, version(&bytes)))
 }
 
 fn read(bytes: &[u8], shown: &str) -> Result<Record, DiskError> {

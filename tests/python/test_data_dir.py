@@ -14,6 +14,7 @@ import pytest
 
 import dht
 from conftest import StartProgram
+from dht import _dht
 from harness import Program, clean_env, run, script, wait_until
 from ops import command
 from rawwire import Closed, ask
@@ -228,7 +229,7 @@ def test_export_and_import(start: StartProgram, tmp_path: Path) -> None:
     }
     many = {f"name{number}": number for number in range(1_500)}
     texts = [(json.dumps(name), _text(value)) for name, value in (pairs | many).items()]
-    native = dht._dht.Client(viewleader=leader.address, timeout_ms=15_000)
+    native = _dht.Client(viewleader=leader.address, timeout_ms=15_000)
     assert all(isinstance(each, list) for each in native.setr_many(texts))
     native.close()
     with dht.Client(server=first.address) as client:
@@ -247,7 +248,7 @@ def test_export_and_import(start: StartProgram, tmp_path: Path) -> None:
     joined(other, 1)
     done = run(command("import", "--viewleader", other.address, str(file)))
     assert (done.stdout, done.stderr, done.returncode) == ("stored 1504 pairs\n", "", 0)
-    native = dht._dht.Client(viewleader=other.address, timeout_ms=15_000)
+    native = _dht.Client(viewleader=other.address, timeout_ms=15_000)
     assert native.getr_many([name for name, _ in texts]) == [text for _, text in texts]
     native.close()
     file.write_text('{"name": "a", "value": 1}\n{"name": 1}\n', encoding="utf-8")
