@@ -41,9 +41,10 @@ sim: ## Simulate rings under chaos; SEEDS=200 SEED=1000 runs 200 seeds from 1000
 	@$${CARGO_TARGET_DIR:-target}/release/examples/sim --seed '$(or $(SEED),1)' --seeds '$(or $(SEEDS),2000)'
 
 .PHONY: sim-real
-sim-real: build ## Run real processes under faults and judge them: KIND=all SECONDS=60 SEED=1.
+sim-real: build ## Run real processes under faults and judge them: KIND=all SECONDS=60 SEED=1, or ROUNDS=50.
 	cd tests/python && $(BIN)/python -m chaos --kind $(or $(KIND),all) \
-		--seconds $(or $(SECONDS),60) $(if $(SEED),--seed $(SEED))
+		$(if $(ROUNDS),--rounds $(ROUNDS)) \
+		--seconds $(or $(SECONDS),$(if $(ROUNDS),0,60)) $(if $(SEED),--seed $(SEED))
 
 .PHONY: bench
 bench: build ## Measure the Python library against what it promises, on the release build.

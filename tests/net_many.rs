@@ -6,7 +6,6 @@ mod net_support;
 use std::sync::mpsc::channel;
 
 use dht::core::client::{Op, OpError, Outcome};
-use dht::core::server::ServerConfig;
 use dht::core::wire::json::Json;
 use dht::core::wire::text::Text;
 use dht::net::{
@@ -56,7 +55,7 @@ fn many_operations_end_in_their_order() {
     let server = || {
         let viewleader = leader.address().to_owned();
         let node = NodeOptions { viewleader, ..local() };
-        Node::spawn_server(ServerOptions { node, config: ServerConfig::default() }).unwrap()
+        Node::spawn_server(ServerOptions { node, ..ServerOptions::default() }).unwrap()
     };
     let _servers = [server(), server()];
     let engine = Engine::start().unwrap();

@@ -32,6 +32,7 @@ fn server(leader: &Node) -> Node {
     let options = ServerOptions {
         node: NodeOptions { viewleader, ..local() },
         config: ServerConfig::default(),
+        ..ServerOptions::default()
     };
     Node::spawn_server(options).unwrap()
 }

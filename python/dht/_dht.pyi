@@ -4,9 +4,9 @@ Every JSON text is a `str` of ASCII characters. Calls that wait for others relea
 Ctrl-C a chance every 50 ms; objects may be used from several threads at once.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from os import PathLike
-from typing import Final, final
+from typing import Any, Final, final
 
 from dht.errors import (
     Busy,
@@ -37,9 +37,12 @@ __all__ = [
     "WrongEpoch",
     "__version__",
     "build_profile",
+    "check_data",
     "end_waits",
+    "export_data",
     "hash_key",
     "judge_history",
+    "read_pair",
 ]
 
 __version__: Final[str]
@@ -60,6 +63,46 @@ def hash_key(name: str) -> int:
     Example:
         >>> hash_key("apple")
         6784
+    """
+
+def check_data(path: str | PathLike[str]) -> dict[str, Any]:
+    """Say what is in the directory of a server or a view leader, and change nothing there.
+
+    Every page and every row is checked. The GIL is released meanwhile.
+
+    Args:
+        path: The directory.
+
+    Returns:
+        Facts: always `role`, `"server"` or `"view leader"`, and the `version` of its format and
+        the `epoch`. Of a server also `identity`, `earlier_identities`, `ranges` (triples of first
+        slot, the slot after the last, and revision), `keys`, `key_bytes`, `locals`, `local_bytes`
+        and `requests`; of a view leader `members`, `denied`, `locks` and `ranges`, how many.
+
+    Raises:
+        OSError: It is in use, damaged, of a newer version, or cannot be read; the text says which.
+    """
+
+def export_data(
+    path: str | PathLike[str], write: Callable[[str], object], *, local: bool = False
+) -> None:
+    """Give the pairs in the directory of a server to `write`, and change nothing there.
+
+    Args:
+        path: The directory.
+        write: Is given text of up to a thousand lines, `{"name": NAME, "value": VALUE}` each.
+        local: Whether the values that are the server's own are wanted, not the replicated ones.
+
+    Raises:
+        OSError: As `check_data`, or it belongs to a view leader. What comes before damage may have
+            been given to `write`.
+    """
+
+def read_pair(line: str) -> tuple[str, str]:
+    """Return name and value, as JSON, of a line as `export_data` writes them.
+
+    Raises:
+        ValueError: It is no such line.
     """
 
 def end_waits(timeout_ms: int) -> bool:
@@ -221,8 +264,8 @@ class Node:
             quiet: Whether notes about single requests are left out.
             data_dir: The directory of its record, which is made where there is none; `None`: it
                 keeps no record.
-            fsync: When the record is synced to the disk: `always`, before anybody is told of it, or
-                `never`.
+            fsync: When the record is synced to the disk: `always`, before anybody is told of it;
+                `interval:MS`, so many ms later at most; or `never`.
 
         Returns:
             The node, listening.
@@ -230,7 +273,7 @@ class Node:
         Raises:
             OSError: The port cannot be bound, or the directory is in use, cannot be read or cannot
                 be written.
-            ValueError: `fsync` is neither.
+            ValueError: `fsync` is none of these.
         """
 
     @staticmethod
@@ -243,6 +286,8 @@ class Node:
         heartbeat_ms: int = 10000,
         message_bytes_max: int = ...,
         quiet: bool = False,
+        data_dir: str | PathLike[str] | None = None,
+        fsync: str = "always",
     ) -> Node:
         """Start a storage server.
 
@@ -256,12 +301,18 @@ class Node:
             message_bytes_max: The longest message that is accepted or sent, in bytes; 16 MiB by
                 default.
             quiet: Whether notes about single requests are left out.
+            data_dir: The directory of its data, which is made where there is none; `None`: they
+                end with it.
+            fsync: When its data are synced to the disk: `always`, before anybody is told of them;
+                `interval:MS`, so many ms later at most; or `never`.
 
         Returns:
             The node, listening.
 
         Raises:
-            OSError: The port cannot be bound.
+            OSError: The port cannot be bound, or the directory is in use, cannot be read or cannot
+                be written.
+            ValueError: `fsync` is none of these.
         """
 
     @property

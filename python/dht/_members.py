@@ -29,7 +29,7 @@ class _Member:
         return self._state
 
     def kill(self) -> None:
-        """End the node at once, as `kill -9` would: it says nothing, and its data are lost.
+        """End the node at once, as `kill -9` would: it says nothing, and its memory is lost.
 
         In virtual time its connections break. In real time its thread ends after the step that it
         is in, replies that wait are not sent, and the system closes its sockets: to others that is
@@ -111,9 +111,10 @@ class ClusterServer(_Member):
         return self._joined
 
     def restart(self) -> None:
-        """Kill the server if it runs, and start it again, empty, at its old address.
+        """Kill the server if it runs, and start it again at its old address.
 
-        It joins while time passes; `Cluster.wait_settled` waits for that.
+        It comes back empty, or with its data where the cluster has a `data_dir`. It joins while
+        time passes; `Cluster.wait_settled` waits for that.
 
         Raises:
             OSError: Another program has taken its port meanwhile.
@@ -180,7 +181,8 @@ class ClusterLeader(_Member):
     def restart(self) -> None:
         """Kill the view leader if it runs, and start it again at its old address.
 
-        It learns the ring from its servers while time passes; locks are forgotten.
+        It learns the ring from its servers while time passes, and locks are forgotten; where the
+        cluster has a `data_dir`, it goes on where it was.
 
         Raises:
             OSError: Another program has taken its port meanwhile.

@@ -26,6 +26,7 @@ class ClusterOptions:
     lease: float
     trace_lines: int | None
     check_rules: bool
+    data_dir: "str | os.PathLike[str] | None" = None
 
     def __post_init__(self) -> None:
         """Check everything."""
@@ -39,6 +40,8 @@ class ClusterOptions:
             for name in ("seed", "trace_lines", "check_rules"):
                 if getattr(self, name) not in (None, False):
                     raise ValueError(f'{name} needs clock="virtual": nobody controls real time')
+        if self.clock == "virtual" and self.data_dir is not None:
+            raise ValueError('data_dir needs clock="real": simulated nodes have no disk')
         if self.seed is not None and not 0 <= self.seed < 2**64:
             raise ValueError(f"seed is from 0 to 2**64 - 1, not {self.seed}")
         if self.trace_lines is not None and self.trace_lines < 0:
@@ -48,7 +51,8 @@ class ClusterOptions:
         """Return a ring without nodes, and the seed of one in virtual time."""
         heartbeat = min(HEARTBEAT_MAX_SECONDS, self.lease / HEARTBEATS_PER_LEASE)
         if self.clock == "real":
-            return RealRing(self.lease, heartbeat), None
+            data_dir = None if self.data_dir is None else os.fspath(self.data_dir)
+            return RealRing(self.lease, heartbeat, data_dir), None
         seed = int.from_bytes(os.urandom(4), "big") if self.seed is None else self.seed
         ring = VirtualRing(
             seed,

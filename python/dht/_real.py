@@ -1,6 +1,7 @@
 """A ring of real nodes on free ports of 127.0.0.1, each on a thread of this process."""
 
 import json
+import os
 import time
 from contextlib import ExitStack
 
@@ -18,9 +19,11 @@ class RealRing:
     Args:
         lease: How long a server is believed alive, in seconds.
         heartbeat: How often servers renew their leases, in seconds.
+        data_dir: The directory that has one for each node; `None`: all live in memory.
     """
 
-    def __init__(self, lease: float, heartbeat: float) -> None:
+    def __init__(self, lease: float, heartbeat: float, data_dir: str | None = None) -> None:
+        self._data_dir = data_dir
         self._lease = lease
         self._heartbeat = heartbeat
         self._nodes: dict[str, ViewLeader | Server] = {}
@@ -31,8 +34,9 @@ class RealRing:
     def start_leader(self, *, new: bool) -> str:
         """Start the view leader; `new`: its ring never had one. Return its address."""
         port = self._ports.get(LEADER, 0)
-        leader = ViewLeader(port, bind=_BIND, lease=self._lease)
-        if new:
+        data_dir = self._directory(LEADER)
+        leader = ViewLeader(port, bind=_BIND, lease=self._lease, data_dir=data_dir)
+        if new and data_dir is None:
             leader = ViewLeader(port, bind=_BIND, lease=self._lease, listen=0.0)
         self._start(LEADER, leader)
         self._leader = leader.address
@@ -46,9 +50,13 @@ class RealRing:
             bind=_BIND,
             heartbeat=self._heartbeat,
             join_timeout=0.0,
+            data_dir=self._directory(name),
         )
         self._start(name, server)
         return server.address
+
+    def _directory(self, name: str) -> str | None:
+        return None if self._data_dir is None else f"{self._data_dir}{os.sep}{name}"
 
     def _start(self, name: str, node: ViewLeader | Server) -> None:
         node.start()

@@ -13,6 +13,7 @@ Example:
 """
 
 import json
+import os
 from collections.abc import Iterable
 from types import TracebackType
 from typing import Final, Literal, Self
@@ -62,6 +63,9 @@ class Cluster:
         check_rules: For `virtual`: whether every step of every node is judged by the rules of the
             protocol, and the first one that breaks a rule raises BrokenRule. It finds bugs of `dht`
             itself; a few hundred names make it slow.
+        data_dir: For `real`: a directory in which each node keeps what it has, in one of its own.
+            `restart` then brings a node back with it, and another cluster goes on from it. `None`:
+            all live in memory.
 
     Raises:
         ValueError: An option is out of range, or makes no sense with this clock.
@@ -84,8 +88,9 @@ class Cluster:
         lease: float = 30.0,
         trace_lines: int | None = None,
         check_rules: bool = False,
+        data_dir: "str | os.PathLike[str] | None" = None,
     ) -> None:
-        options = ClusterOptions(servers, clock, seed, lease, trace_lines, check_rules)
+        options = ClusterOptions(servers, clock, seed, lease, trace_lines, check_rules, data_dir)
         self._options = options
         self._ring, self._seed = options.make_ring()
         self._recorder = Recorder(self._ring.monotonic)

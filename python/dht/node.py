@@ -9,7 +9,7 @@ import weakref
 from _thread import allocate_lock  # what threading.Lock is, without importing threading
 from abc import ABC, abstractmethod
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, ClassVar, Literal, Self
+from typing import TYPE_CHECKING, Any, ClassVar, Self
 
 from dht import _dht
 from dht._limits import MESSAGE_BYTES_MAX
@@ -175,13 +175,14 @@ class ViewLeader(_Runner):
         message_bytes_max: The longest message that is accepted or sent, in bytes.
         data_dir: The directory in which it keeps its record, and from which it goes on after a
             restart; it is made where there is none. `None`: no record.
-        fsync: When the record is synced to the disk: `"always"`, before anybody is told of it, or
-            `"never"`, which may lose it with the power, though not with the process.
+        fsync: When the record is synced to the disk: `"always"`, before anybody is told of it;
+            `"interval:MS"`, so many milliseconds later at most, or `"never"`, which may lose what
+            was told with the power, though not with the process.
 
     Raises:
         OSError: While it starts: the port cannot be bound, or the directory is in use, cannot be
             read or cannot be written.
-        ValueError: While it starts: `fsync` is neither.
+        ValueError: While it starts: `fsync` is none of these.
 
     Example:
         >>> with ViewLeader(bind="127.0.0.1") as leader:
@@ -202,7 +203,7 @@ class ViewLeader(_Runner):
         give_up_after: float | None = None,
         message_bytes_max: int = MESSAGE_BYTES_MAX,
         data_dir: "str | os.PathLike[str] | None" = None,
-        fsync: 'Literal["always", "never"]' = "always",
+        fsync: str = "always",
     ) -> None:
         super().__init__()
         self._record = (data_dir, fsync)
@@ -256,6 +257,17 @@ class Server(_Runner):
         message_bytes_max: The longest message that is accepted or sent, in bytes.
         join_timeout: How long `start` waits for the view leader to take the server into the view,
             in seconds. It goes on trying after that.
+        data_dir: The directory in which it keeps what it holds, and from which it goes on after a
+            restart; it is made where there is none. `None`: its data end with it.
+        fsync: When what it holds is synced to the disk: `"always"`, before anybody is told of it;
+            `"interval:MS"`, so many milliseconds later at most, which may lose what was told in
+            between; or `"never"`, which may lose more with the power, though nothing with the
+            process.
+
+    Raises:
+        OSError: While it starts: the port cannot be bound, or the directory is in use, cannot be
+            read or cannot be written.
+        ValueError: While it starts: `fsync` is none of these.
 
     Example:
         >>> with ViewLeader() as leader, Server(leader.address) as server:
@@ -275,8 +287,11 @@ class Server(_Runner):
         heartbeat: float = 10.0,
         message_bytes_max: int = MESSAGE_BYTES_MAX,
         join_timeout: float = 5.0,
+        data_dir: "str | os.PathLike[str] | None" = None,
+        fsync: str = "always",
     ) -> None:
         super().__init__()
+        self._data = (data_dir, fsync)
         self._options = (viewleader, port, bind, advertise, heartbeat, message_bytes_max)
         self._join_timeout = join_timeout
 
@@ -363,6 +378,8 @@ class Server(_Runner):
             heartbeat_ms=milliseconds(heartbeat),
             message_bytes_max=message_bytes_max,
             quiet=True,
+            data_dir=self._data[0],
+            fsync=self._data[1],
         )
 
 

@@ -12,8 +12,14 @@
 
 use thiserror::Error;
 
-/// The first bytes of a view leader's record.
-const MAGIC: &[u8; 8] = b"DHT-LEAD";
+/// What a file of frames begins with, and the newest version of it that is read.
+pub type Kind = (&'static [u8; 8], u32);
+
+/// A view leader's record.
+pub const RECORD: Kind = (b"DHT-LEAD", FORMAT_VERSION);
+
+/// What a server's file does not have yet.
+pub const DATA_LOG: Kind = (b"DHT-DLOG", 1);
 
 /// The version of the format that is written, and the newest that is read.
 pub const FORMAT_VERSION: u32 = 2;
@@ -40,11 +46,12 @@ pub enum LogError {
 
 /// The header of a new file.
 pub fn file_header() -> Vec<u8> {
-    header_of(FORMAT_VERSION)
+    header(RECORD)
 }
 
-fn header_of(version: u32) -> Vec<u8> {
-    let mut header = MAGIC.to_vec();
+/// The header of a new file of some kind.
+pub fn header((magic, version): Kind) -> Vec<u8> {
+    let mut header = magic.to_vec();
     header.extend(version.to_le_bytes());
     let sum = checksum(&header);
     header.extend(sum.to_le_bytes());
@@ -73,7 +80,12 @@ pub fn append_frame(out: &mut Vec<u8>, payload: &[u8]) {
 
 /// The payloads of a file, oldest first, without a torn last frame.
 pub fn frames(file: &[u8]) -> Result<Vec<&[u8]>, LogError> {
-    let mut rest = after_header(file)?;
+    frames_of(RECORD, file)
+}
+
+/// The same, of a file of some kind.
+pub fn frames_of(kind: Kind, file: &[u8]) -> Result<Vec<&[u8]>, LogError> {
+    let mut rest = after_header(kind, file)?;
     let mut found = Vec::new();
     while !rest.is_empty() {
         let Some((payload, behind)) = first_frame(rest) else {
@@ -87,14 +99,19 @@ pub fn frames(file: &[u8]) -> Result<Vec<&[u8]>, LogError> {
     Ok(found)
 }
 
-fn after_header(file: &[u8]) -> Result<&[u8], LogError> {
-    let header = file.get(..FILE_HEADER_BYTES).filter(|header| header.starts_with(MAGIC));
-    let header = header.ok_or(LogError::NotOurs)?;
-    let version = number(header, MAGIC.len());
-    if header != header_of(version) {
+/// The version that a file names, whose frames were read.
+pub fn version(file: &[u8]) -> u32 {
+    number(file, RECORD.0.len())
+}
+
+fn after_header((magic, newest): Kind, file: &[u8]) -> Result<&[u8], LogError> {
+    let found = file.get(..FILE_HEADER_BYTES).filter(|found| found.starts_with(magic));
+    let found = found.ok_or(LogError::NotOurs)?;
+    let version = number(found, magic.len());
+    if found != header((magic, version)) {
         return Err(LogError::Damaged(0));
     }
-    if version > FORMAT_VERSION {
+    if version > newest {
         return Err(LogError::Newer(version));
     }
     Ok(&file[FILE_HEADER_BYTES..])
@@ -116,7 +133,7 @@ fn number(bytes: &[u8], at: usize) -> u32 {
 }
 
 /// CRC-32, as Ethernet and zip have it.
-fn checksum(bytes: &[u8]) -> u32 {
+pub fn checksum(bytes: &[u8]) -> u32 {
     !bytes.iter().fold(!0, |sum, byte| CHECKSUMS[usize::from((sum as u8) ^ byte)] ^ (sum >> 8))
 }
 
@@ -175,7 +192,7 @@ mod tests {
 
     #[test]
     fn a_newer_version_is_said() {
-        let mut newer = header_of(FORMAT_VERSION + 1);
+        let mut newer = header((RECORD.0, FORMAT_VERSION + 1));
         newer.extend(b"who knows");
         assert_eq!(frames(&newer), Err(LogError::Newer(FORMAT_VERSION + 1)));
         assert_eq!(frames(b"{}"), Err(LogError::NotOurs));

@@ -5,60 +5,21 @@
 //! nothing is found at the start, and a file that cannot be read stays as it is. Meanwhile the
 //! directory itself is locked against other processes.
 
-use std::fs::{self, File, TryLockError};
+use std::fs::{self, File};
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
-use std::sync::mpsc::{Receiver, Sender, channel};
-use std::thread::JoinHandle;
 
-use thiserror::Error;
-
-use crate::core::leader::record::{Record, RecordError};
-use crate::core::machine::Ticket;
-use crate::core::record_log::{LogError, append_frame, file_header, frames};
+use super::directory::{self, DiskError};
+use super::store;
+use super::writer::Writer;
+use crate::core::leader::record::Record;
+use crate::core::record_log::{append_frame, file_header, frames, version};
 
 /// The file with the record.
 pub const FILE: &str = "leader.record";
 
 /// The file that takes its place once it is complete.
 const NEW_FILE: &str = "leader.record.new";
-
-/// When what was written is synced to the disk.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub enum Fsync {
-    /// Before anybody is told of it. Nothing that was told is lost with the power.
-    #[default]
-    Always,
-    /// Never: the system does so some time later. Nothing is lost where only the process ends.
-    Never,
-}
-
-/// Why a directory is not used.
-#[derive(Debug, Error)]
-pub enum DiskError {
-    /// Another process has it.
-    #[error("{0} is in use by another process; stop that one, or choose another directory")]
-    InUse(String),
-    /// The file is none that this program reads.
-    #[error("{0}: {1}; nothing was changed; {hint}", hint = hint(.1))]
-    Unreadable(String, LogError),
-    /// Its checksums are right, and what it says cannot be.
-    #[error("{0}: {1}; nothing was changed; {hint}", hint = hint(&LogError::NotOurs))]
-    Senseless(String, RecordError),
-    /// The system does not let us.
-    #[error("{0}: {1}")]
-    Io(String, io::Error),
-}
-
-/// What to do about a file that is not read.
-fn hint(error: &LogError) -> &'static str {
-    match error {
-        LogError::Newer(_) => "start the newer program, or choose another directory",
-        LogError::NotOurs | LogError::Damaged(_) => {
-            "put a sound copy in its place, or choose another directory and let the servers tell"
-        }
-    }
-}
 
 /// What the record is written to: a file, or what a test has in its place.
 pub(super) trait Medium: Send {
@@ -79,34 +40,37 @@ pub(super) struct Directory {
     /// Locked until it is closed.
     lock: File,
     file: Option<File>,
-    fsync: Fsync,
 }
 
 impl Directory {
     /// Opens a directory, which is made where there is none, and reads its record.
-    pub(super) fn open(path: &Path, fsync: Fsync) -> Result<(Directory, Record), DiskError> {
-        let shown = path.display().to_string();
-        let io = |error: io::Error| DiskError::Io(shown.clone(), error);
-        fs::create_dir_all(path).map_err(io)?;
-        let lock = File::open(path).map_err(io)?;
-        match lock.try_lock() {
-            Ok(()) => {}
-            Err(TryLockError::WouldBlock) => return Err(DiskError::InUse(shown)),
-            Err(TryLockError::Error(error)) => return Err(io(error)),
-        }
+    pub(super) fn open(path: &Path) -> Result<(Directory, Record), DiskError> {
+        let lock = directory::lock(path)?;
+        directory::refuse_other(path, store::FILE, "a server")?;
+        let io = |error: io::Error| DiskError::Io(path.display().to_string(), error);
         let file = path.join(FILE);
         let record = match fs::read(&file) {
             Ok(bytes) => read(&bytes, &file.display().to_string())?,
             Err(error) if error.kind() == io::ErrorKind::NotFound => Record::default(),
             Err(error) => return Err(DiskError::Io(file.display().to_string(), error)),
         };
-        let mut directory = Directory { path: path.to_owned(), lock, file: None, fsync };
+        let mut directory = Directory { path: path.to_owned(), lock, file: None };
         let entry: Vec<u8> = record.changes().iter().flat_map(|change| change.encode()).collect();
         let mut whole = file_header();
         append_frame(&mut whole, &entry);
         directory.replace(&whole).map_err(io)?;
         Ok((directory, record))
     }
+}
+
+/// Reads the record in a directory, changes nothing, and says which version of the format it has.
+pub(super) fn look(path: &Path) -> Result<(Record, u32), DiskError> {
+    let _lock = directory::lock_existing(path)?;
+    let file = path.join(FILE);
+    let shown = file.display().to_string();
+    let bytes = fs::read(&file).map_err(|error| DiskError::Io(shown.clone(), error))?;
+    let record = read(&bytes, &shown)?;
+    Ok((record, version(&bytes)))
 }
 
 fn read(bytes: &[u8], shown: &str) -> Result<Record, DiskError> {
@@ -145,72 +109,43 @@ impl Medium for Directory {
     }
 
     fn sync(&mut self) -> io::Result<()> {
-        match (&self.file, self.fsync) {
-            (Some(file), Fsync::Always) => file.sync_data(),
-            _ => Ok(()),
-        }
+        self.file.as_ref().map_or(Ok(()), File::sync_data)
     }
 }
 
-/// Something to be written.
+/// An entry of the record, and whether it stands for all before it.
 #[derive(Debug)]
-pub(super) struct Job {
-    pub(super) ticket: Ticket,
+pub(super) struct RecordEntry {
     pub(super) entry: Vec<u8>,
     pub(super) whole: bool,
 }
 
-/// The thread that writes. Dropping [`Disk::jobs`] ends it once all is written.
-#[derive(Debug)]
-pub(super) struct Disk {
-    pub(super) jobs: Sender<Job>,
-    pub(super) thread: JoinHandle<()>,
-}
+impl<M: Medium> Writer for M {
+    type Work = RecordEntry;
 
-impl Disk {
-    /// Starts the thread. `done` is told the last ticket of each sync, and at last why no more is
-    /// taken, where that is so.
-    pub(super) fn start(
-        medium: impl Medium + 'static,
-        done: impl Fn(Result<Ticket, String>) + Send + 'static,
-    ) -> io::Result<Disk> {
-        let (jobs, queue) = channel();
-        let run = move || work(medium, &queue, done);
-        let thread = std::thread::Builder::new().name("dht-disk".to_owned()).spawn(run)?;
-        Ok(Disk { jobs, thread })
+    /// Writes all that waits as one frame. What comes before a whole record is in that.
+    fn write(&mut self, batch: Vec<RecordEntry>) -> io::Result<()> {
+        let whole = batch.iter().rposition(|job| job.whole);
+        let payload: Vec<u8> =
+            batch[whole.unwrap_or(0)..].iter().flat_map(|job| &job.entry).copied().collect();
+        let mut bytes = if whole.is_some() { file_header() } else { Vec::new() };
+        append_frame(&mut bytes, &payload);
+        if whole.is_some() { self.replace(&bytes) } else { self.append(&bytes) }
     }
-}
 
-fn work(mut medium: impl Medium, queue: &Receiver<Job>, done: impl Fn(Result<Ticket, String>)) {
-    while let Ok(first) = queue.recv() {
-        let batch: Vec<Job> = std::iter::once(first).chain(queue.try_iter()).collect();
-        let last = batch[batch.len() - 1].ticket;
-        match write(&mut medium, &batch) {
-            Ok(()) => done(Ok(last)),
-            // What is in the file now nobody knows: nothing more is written to it.
-            Err(error) => return done(Err(error.to_string())),
-        }
+    fn sync(&mut self) -> io::Result<()> {
+        Medium::sync(self)
     }
-}
-
-/// Writes all that waits as one frame, and syncs it. What comes before a whole record is in that.
-fn write(medium: &mut impl Medium, batch: &[Job]) -> io::Result<()> {
-    let whole = batch.iter().rposition(|job| job.whole);
-    let payload: Vec<u8> =
-        batch[whole.unwrap_or(0)..].iter().flat_map(|job| &job.entry).copied().collect();
-    let mut bytes = if whole.is_some() { file_header() } else { Vec::new() };
-    append_frame(&mut bytes, &payload);
-    if whole.is_some() {
-        return medium.replace(&bytes);
-    }
-    medium.append(&bytes)?;
-    medium.sync()
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::core::leader::record::{Change, Counts};
+    use crate::core::machine::Ticket;
+    use crate::net::directory::Fsync;
+    use crate::net::writer::{Job, work};
+    use std::sync::mpsc::channel;
     use std::sync::{Arc, Mutex};
 
     /// A directory of a test's own, removed at its end.
@@ -224,7 +159,7 @@ mod tests {
         }
 
         fn open(&self) -> Result<(Directory, Record), DiskError> {
-            Directory::open(&self.0, Fsync::Always)
+            Directory::open(&self.0)
         }
 
         fn error(&self) -> String {
@@ -238,7 +173,7 @@ mod tests {
         /// Writes entries as a leader would: each one a batch.
         fn write(&self, epochs: &[u64]) {
             let (mut directory, _) = self.open().unwrap();
-            epochs.iter().for_each(|at| write(&mut directory, &[job(*at, false)]).unwrap());
+            epochs.iter().for_each(|at| directory.write(vec![job(*at, false).work]).unwrap());
         }
     }
 
@@ -248,9 +183,9 @@ mod tests {
         }
     }
 
-    fn job(epoch: u64, whole: bool) -> Job {
+    fn job(epoch: u64, whole: bool) -> Job<RecordEntry> {
         let entry = Change::Counts(Counts { epoch, ..Counts::default() }).encode();
-        Job { ticket: Ticket(epoch), entry, whole }
+        Job { ticket: Ticket(epoch), work: RecordEntry { entry, whole } }
     }
 
     #[test]
@@ -261,7 +196,8 @@ mod tests {
         at.write(&[3]);
         assert_eq!(at.open().unwrap().1.counts.epoch, 3);
         let (mut directory, _) = at.open().unwrap();
-        write(&mut directory, &[job(4, false), job(5, true), job(6, false)]).unwrap();
+        let jobs = [job(4, false), job(5, true), job(6, false)];
+        directory.write(jobs.map(|job| job.work).into()).unwrap();
         drop(directory);
         assert_eq!(at.open().unwrap().1.counts.epoch, 6);
     }
@@ -306,9 +242,9 @@ mod tests {
 
     #[test]
     fn a_directory_that_cannot_be_written_is_said() {
-        let error = Directory::open(Path::new("/proc"), Fsync::Always).unwrap_err().to_string();
+        let error = Directory::open(Path::new("/proc")).unwrap_err().to_string();
         assert!(error.starts_with("/proc: "), "{error}");
-        let error = Directory::open(Path::new("/dev/null/d"), Fsync::Always).unwrap_err();
+        let error = Directory::open(Path::new("/dev/null/d")).unwrap_err();
         assert!(error.to_string().starts_with("/dev/null/d: "));
     }
 
@@ -341,14 +277,17 @@ mod tests {
         }
     }
 
-    fn worked(left: usize, jobs: Vec<Job>) -> (Vec<&'static str>, Vec<Result<Ticket, String>>) {
+    fn worked(
+        left: usize,
+        jobs: Vec<Job<RecordEntry>>,
+    ) -> (Vec<&'static str>, Vec<Result<Ticket, String>>) {
         let frail = Frail { done: Arc::default(), left };
         let (told, answers) = channel();
         let (sender, queue) = channel();
         jobs.into_iter().for_each(|job| sender.send(job).unwrap());
         drop(sender);
         let done = frail.done.clone();
-        work(frail, &queue, |result| told.send(result).unwrap());
+        work(frail, Fsync::Always, &queue, &|result| told.send(result).unwrap());
         let done = done.lock().unwrap().clone();
         (done, answers.try_iter().collect())
     }
@@ -358,7 +297,7 @@ mod tests {
         let (done, answers) = worked(9, vec![job(1, false), job(2, false), job(3, false)]);
         assert_eq!(done, ["append", "sync"]);
         assert_eq!(answers, [Ok(Ticket(3))]);
-        assert_eq!(worked(9, vec![job(1, false), job(2, true)]).0, ["replace"]);
+        assert_eq!(worked(9, vec![job(1, false), job(2, true)]).0, ["replace", "sync"]);
     }
 
     #[test]

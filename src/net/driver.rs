@@ -14,14 +14,15 @@ use tokio::time::{Instant, sleep_until};
 
 use super::connection::{Connections, Conversation};
 use super::dial::{self, Dialer};
-use super::disk::Job;
+use super::disk::RecordEntry;
 use super::hold::Hold;
 use super::hosts::Hosts;
 use super::limits::Limits;
 use super::node::Failure;
 use super::notes::NoteSink;
 use super::peer::{self, Peers};
-use crate::core::machine::{Input, Machine, Millis, Note, Output, ReplyTo, Ticket};
+use super::writer::Job;
+use crate::core::machine::{Edit, Input, Machine, Millis, Note, Output, ReplyTo, Ticket};
 
 /// How a node's thread is ended from another thread, and how it ended.
 #[derive(Debug, Default)]
@@ -64,6 +65,17 @@ impl Ending {
     }
 }
 
+/// Where what is to be written goes.
+#[derive(Debug)]
+pub(super) enum Jobs {
+    /// The node has no disk.
+    None,
+    /// A view leader's record.
+    Record(Sender<Job<RecordEntry>>),
+    /// A server's data.
+    Rows(Sender<Job<Vec<Edit>>>),
+}
+
 /// The machine and its surroundings; lives on the node's thread.
 ///
 /// No task holds a borrow across an await, and carrying out an output never calls the machine, so
@@ -82,7 +94,7 @@ pub(super) struct Driver {
     notes: NoteSink,
     ending: Arc<Ending>,
     /// What is to be written, where the node has a disk.
-    disk: Option<Sender<Job>>,
+    disk: Jobs,
     pub(super) limits: Limits,
     pub(super) connections: Connections,
     pub(super) dialer: Dialer,
@@ -96,7 +108,7 @@ impl Driver {
         limits: Limits,
         notes: NoteSink,
         ending: Arc<Ending>,
-        disk: Option<Sender<Job>>,
+        disk: Jobs,
     ) -> Rc<Self> {
         Rc::new(Driver {
             machine: RefCell::new(machine),
@@ -159,11 +171,14 @@ impl Driver {
             }
             Output::Send { addr, message } => peer::send(self, addr, &message),
             Output::Persist { ticket, entry, whole } => {
-                let disk = self.disk.as_ref().expect("only a machine with a disk writes");
+                let Jobs::Record(jobs) = &self.disk else { panic!("no record was opened") };
                 // Where nobody takes it any more, that is told by `persisted`.
-                let _ = disk.send(Job { ticket, entry, whole });
+                let _ = jobs.send(Job { ticket, work: RecordEntry { entry, whole } });
             }
-            Output::Store { .. } => panic!("only a server with a disk stores"),
+            Output::Store { ticket, edits } => {
+                let Jobs::Rows(jobs) = &self.disk else { panic!("no data were opened") };
+                let _ = jobs.send(Job { ticket, work: edits });
+            }
             Output::Note(note) => {
                 let left = note == Note::Left;
                 self.notes.put(note);

@@ -9,6 +9,7 @@ mod calls;
 mod client;
 mod connection;
 mod dial;
+mod directory;
 mod disk;
 mod driver;
 mod engine;
@@ -16,6 +17,7 @@ mod exchange;
 mod frames;
 mod hold;
 mod hosts;
+pub mod inspect;
 mod limits;
 mod line;
 mod listener;
@@ -25,14 +27,19 @@ mod peer;
 mod pool;
 mod remote;
 mod session;
+mod store;
+mod writer;
 
 pub use client::{BlockingClient, ClientError, ClientOptions, StopCheck};
-pub use disk::{DiskError, FILE as RECORD_FILE, Fsync};
+pub use directory::{DiskError, FSYNC_INTERVAL_MS_MAX, Fsync, FsyncError};
+pub use disk::FILE as RECORD_FILE;
 pub use engine::Engine;
 pub use hosts::{SERVER_PORTS, VIEWLEADER_PORTS};
 pub use limits::Limits;
 pub use node::{Failure, LeaderOptions, Listener, Node, NodeOptions, ServerOptions};
 pub use remote::{Answer, Done, Party, Remote, Ticket, Work};
+pub use store::FILE as DATA_FILE;
+pub use store::header::HeaderError;
 
 use crate::core::wire::text::Text;
 

@@ -2,7 +2,8 @@
 
 use std::hash::{BuildHasher, RandomState};
 use std::io;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
+use std::sync::mpsc::Sender;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
 use std::time::{Duration, SystemTime};
@@ -12,12 +13,15 @@ use tokio::runtime::{Builder, Runtime};
 use tokio::sync::mpsc::{UnboundedReceiver, unbounded_channel};
 use tokio::task::LocalSet;
 
-use super::disk::{Directory, Disk, Fsync};
-use super::driver::{Driver, Ending};
+use super::directory::{DiskError, Fsync};
+use super::disk::Directory;
+use super::driver::{Driver, Ending, Jobs};
 use super::hosts::{Hosts, VIEWLEADER_PORTS};
 use super::limits::Limits;
 use super::listener;
 use super::notes::{self, Hub, NoteSource};
+use super::store::Store;
+use super::writer::{Disk, Job, Writer};
 use crate::core::leader::{Leader, LeaderConfig};
 use crate::core::machine::{Machine, Note, Ticket};
 use crate::core::server::{Server, ServerConfig};
@@ -70,6 +74,10 @@ pub struct ServerOptions {
     pub node: NodeOptions,
     /// The machine's options. The port is replaced by the real one; a seed of 0 is drawn.
     pub config: ServerConfig,
+    /// The directory of its data, which is made where there is none; `None`: they live in memory.
+    pub data_dir: Option<PathBuf>,
+    /// When what is written there is synced.
+    pub fsync: Fsync,
 }
 
 /// A handle to a running node; all methods may be called from any thread.
@@ -89,42 +97,42 @@ pub struct Node {
 
 impl Node {
     /// Starts a view leader. Errors are those of listening, `InvalidInput` for an address that cannot
-    /// be understood, or a [`DiskError`](super::DiskError) inside an [`io::Error`] for a directory that
-    /// is not used.
+    /// be understood, or a [`DiskError`] inside an [`io::Error`] for a directory that is not used.
     pub fn spawn_leader(options: LeaderOptions) -> io::Result<Node> {
         let LeaderOptions { node, config, data_dir, fsync } = options;
-        let Some(path) = data_dir else {
-            return Node::spawn(node, move |_| Leader::new(config));
-        };
-        let (directory, record) = Directory::open(&path, fsync).map_err(io::Error::other)?;
-        let (told, synced) = unbounded_channel();
-        // Nobody listens any more once the node has ended.
-        let disk = Disk::start(directory, move |result| drop(told.send(result)))?;
-        let build = move |_| Leader::with_record(config, record);
-        Node::spawn_with(node, Some((disk, synced)), build)
+        Node::spawn_with(node, move |_| {
+            let Some(path) = data_dir else { return Ok((Leader::new(config), Kept::nowhere())) };
+            let (directory, record) = Directory::open(&path).map_err(io::Error::other)?;
+            let kept = Kept::start(directory, fsync, Jobs::Record)?;
+            Ok((Leader::with_record(config, record), kept))
+        })
     }
 
     /// Starts a server. Errors as for a view leader.
     pub fn spawn_server(options: ServerOptions) -> io::Result<Node> {
-        let ServerOptions { node, mut config } = options;
+        let ServerOptions { node, mut config, data_dir, fsync } = options;
         if config.seed == 0 {
             config.seed = random_u64();
         }
-        Node::spawn(node, move |port| Server::new(ServerConfig { port, ..config }))
+        Node::spawn_with(node, move |port| {
+            let config = ServerConfig { port, ..config };
+            let Some(path) = data_dir else { return Ok((Server::new(config), Kept::nowhere())) };
+            let (server, store) = open(&path, config).map_err(io::Error::other)?;
+            Ok((server, Kept::start(store, fsync, Jobs::Rows)?))
+        })
     }
 
-    /// Starts any machine: listens, then builds it on the node's thread from the real port.
-    pub fn spawn<M: Machine + 'static>(
+    /// Starts any machine: listens, then builds it from the real port.
+    pub fn spawn<M: Machine + Send + 'static>(
         options: NodeOptions,
-        build: impl FnOnce(u16) -> M + Send + 'static,
+        build: impl FnOnce(u16) -> M,
     ) -> io::Result<Node> {
-        Node::spawn_with(options, None, build)
+        Node::spawn_with(options, |port| Ok((build(port), Kept::nowhere())))
     }
 
-    fn spawn_with<M: Machine + 'static>(
+    fn spawn_with<M: Machine + Send + 'static>(
         options: NodeOptions,
-        disk: Option<(Disk, Synced)>,
-        build: impl FnOnce(u16) -> M + Send + 'static,
+        build: impl FnOnce(u16) -> io::Result<(M, Kept)>,
     ) -> io::Result<Node> {
         let NodeOptions { bind, port, viewleader, quiet, limits } = options;
         let leader = Hosts::parse(&viewleader, VIEWLEADER_PORTS)?;
@@ -137,14 +145,14 @@ impl Node {
         let port = address.port();
         let (sink, hub) = notes::channel(limits.notes_max, quiet);
         let notes = hub.enter();
+        let (machine, Kept { jobs, written }) = build(port)?;
         let ending = Arc::new(Ending::default());
         let start = {
             let ending = ending.clone();
             move || {
-                let machine = Box::new(build(port));
                 let _guard = EndsWithThread(ending.clone());
-                let (disk, synced) = disk.unzip();
-                let (jobs, writer) = disk.map(|disk| (disk.jobs, disk.thread)).unzip();
+                let (synced, writer) = written.unzip();
+                let machine = Box::new(machine);
                 let driver = Driver::new(machine, leader, limits, sink, ending, jobs);
                 run(runtime, driver, listener, synced);
                 // Whoever starts on the directory next finds all that was written, and the lock free.
@@ -228,7 +236,7 @@ impl Node {
 pub enum Failure {
     /// Of a broken invariant in its machine.
     Panicked,
-    /// Its disk did not take its record: what the system says.
+    /// Its disk did not take what it wrote: what the system says.
     Disk(String),
 }
 
@@ -279,6 +287,39 @@ impl Drop for EndsWithThread {
 
 /// What a disk has synced.
 type Synced = UnboundedReceiver<Result<Ticket, String>>;
+
+/// The disk of a node, or none.
+struct Kept {
+    jobs: Jobs,
+    /// What it says, and its thread.
+    written: Option<(Synced, JoinHandle<()>)>,
+}
+
+impl Kept {
+    fn nowhere() -> Self {
+        Kept { jobs: Jobs::None, written: None }
+    }
+
+    /// Starts the thread of a disk.
+    fn start<W: Writer + 'static>(
+        writer: W,
+        fsync: Fsync,
+        jobs: impl FnOnce(Sender<Job<W::Work>>) -> Jobs,
+    ) -> io::Result<Self> {
+        let (told, synced) = unbounded_channel();
+        // Nobody listens any more once the node has ended.
+        let disk = Disk::start(writer, fsync, move |result| drop(told.send(result)))?;
+        Ok(Kept { jobs: jobs(disk.jobs), written: Some((synced, disk.thread)) })
+    }
+}
+
+/// A server that goes on from the data in a directory, and the directory.
+fn open(path: &Path, config: ServerConfig) -> Result<(Server, Store), DiskError> {
+    let mut store = Store::open(path)?;
+    let server = store.with_rows(|rows| Server::with_data(config, rows))?;
+    store.release()?;
+    Ok((server, store))
+}
 
 /// The node's thread.
 fn run(

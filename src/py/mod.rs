@@ -2,6 +2,7 @@
 //! and wraps the result. Nothing else is decided here.
 
 mod client;
+mod data;
 mod engine;
 mod errors;
 mod exit;
@@ -24,6 +25,12 @@ mod _dht {
 
     #[pymodule_export]
     use super::client::Client;
+    #[pymodule_export]
+    use super::data::check_data;
+    #[pymodule_export]
+    use super::data::export_data;
+    #[pymodule_export]
+    use super::data::read_pair;
     #[pymodule_export]
     use super::exit::end_waits;
     #[pymodule_export]

@@ -14,7 +14,9 @@ use super::notes::describe;
 use crate::core::leader::LeaderConfig;
 use crate::core::machine::Millis;
 use crate::core::server::ServerConfig;
-use crate::net::{self, Failure, Fsync, LeaderOptions, Limits, NodeOptions, ServerOptions};
+use crate::net::{
+    self, Failure, Fsync, FsyncError, LeaderOptions, Limits, NodeOptions, ServerOptions,
+};
 
 /// How long a wait lets signals wait.
 pub(super) const SLICE: Duration = Duration::from_millis(50);
@@ -49,11 +51,7 @@ impl Node {
         data_dir: Option<PathBuf>,
         fsync: &str,
     ) -> PyResult<Self> {
-        let fsync = match fsync {
-            "always" => Fsync::Always,
-            "never" => Fsync::Never,
-            _ => return Err(PyValueError::new_err("fsync is \"always\" or \"never\"")),
-        };
+        let fsync = read_fsync(fsync)?;
         let node = listen_options(bind, port, quiet, message_bytes_max);
         let config = LeaderConfig {
             lease_ms,
@@ -70,7 +68,8 @@ impl Node {
     /// Starts a server.
     #[staticmethod]
     #[pyo3(signature = (*, viewleader = "localhost", bind = "", port = 0, advertise = None,
-        heartbeat_ms = 10_000, message_bytes_max = 16_777_216, quiet = false))]
+        heartbeat_ms = 10_000, message_bytes_max = 16_777_216, quiet = false, data_dir = None,
+        fsync = "always"))]
     #[expect(clippy::too_many_arguments, reason = "keyword arguments in Python")]
     fn server(
         py: Python<'_>,
@@ -81,11 +80,15 @@ impl Node {
         heartbeat_ms: Millis,
         message_bytes_max: usize,
         quiet: bool,
+        data_dir: Option<PathBuf>,
+        fsync: &str,
     ) -> PyResult<Self> {
+        let fsync = read_fsync(fsync)?;
         let node = listen_options(bind, port, quiet, message_bytes_max);
         let node = NodeOptions { viewleader: viewleader.to_owned(), ..node };
         let config = ServerConfig { advertise, heartbeat_ms, quiet, ..ServerConfig::default() };
-        let node = py.detach(|| net::Node::spawn_server(ServerOptions { node, config }));
+        let options = ServerOptions { node, config, data_dir, fsync };
+        let node = py.detach(|| net::Node::spawn_server(options));
         node.map(Node::new).map_err(|error| from_listen(&error, bind, port))
     }
 
@@ -215,9 +218,13 @@ pub(super) fn failed(why: &Failure) -> PyErr {
             "the node has failed; its panic message is on standard error".to_owned()
         }
         Failure::Disk(why) => {
-            format!("stopped, as the record cannot be written: {why}; mend that and start again")
+            format!("stopped, as the disk cannot be written: {why}; mend that and start again")
         }
     })
+}
+
+fn read_fsync(text: &str) -> PyResult<Fsync> {
+    text.parse().map_err(|error: FsyncError| PyValueError::new_err(error.to_string()))
 }
 
 fn listen_options(bind: &str, port: u16, quiet: bool, message_bytes_max: usize) -> NodeOptions {

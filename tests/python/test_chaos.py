@@ -36,6 +36,7 @@ KEYS = [f"key{number}" for number in range(10)]
         ("mixed", 2),
         ("cycle", 2),
         ("leave", 2),
+        ("disks", 5),
     ],
 )
 def test_a_slice(kind: str, episodes: int) -> None:

@@ -84,8 +84,8 @@ def test_a_leader_that_is_killed_under_load_stands_by_what_it_said(
 
 def test_in_python(tmp_path: Path) -> None:
     """`data_dir` is any path; the lock on it is free again as soon as `stop` returns."""
-    for fsync in ("always", "never"):
-        path = tmp_path / fsync
+    for fsync in ("always", "interval:20", "never"):
+        path = tmp_path / fsync.replace(":", "-")
         with dht.ViewLeader(data_dir=path, fsync=fsync, listen=0) as leader:
             assert lock(leader.port, "lock_get", "l", "me") == "granted"
             with pytest.raises(OSError, match="in use by another process"):
@@ -93,7 +93,7 @@ def test_in_python(tmp_path: Path) -> None:
         with dht.ViewLeader(data_dir=path, listen=0) as leader:
             assert lock(leader.port, "lock_get", "l", "other") == "retry"
     with pytest.raises(ValueError, match="always"):
-        dht.ViewLeader(data_dir=tmp_path, fsync="often").start()  # type: ignore[arg-type]
+        dht.ViewLeader(data_dir=tmp_path, fsync="often").start()
 
 
 def refused(*options: str, **settings: Any) -> str:
@@ -114,9 +114,9 @@ def test_directories_that_are_not_used(start: StartProgram, tmp_path: Path) -> N
     first.kill()
     sound = (path / FILE).read_bytes()
     damaged = sound[:40] + bytes([sound[40] ^ 1]) + sound[41:]
-    header = sound[:8] + struct.pack("<I", 2)
+    header = sound[:8] + struct.pack("<I", 3)
     newer = header + struct.pack("<I", zlib.crc32(header)) + sound[16:]
-    for content, word in [(damaged, "damaged"), (newer, "version 2"), (b"{}", "no record")]:
+    for content, word in [(damaged, "damaged"), (newer, "version 3"), (b"{}", "no record")]:
         (path / FILE).write_bytes(content)
         assert word in refused("--data-dir", str(path))
         assert [file.name for file in path.iterdir()] == [FILE]
@@ -156,7 +156,7 @@ def test_a_full_disk(start: StartProgram, tmp_path: Path) -> None:
 
     wait_until(full, what="a full disk")
     assert leader.wait() == 1
-    leader.wait_line("the record cannot be written: ")
+    leader.wait_line("the disk cannot be written: ")
     assert granted
     again = start(argv)
     assert [lock(again.port, "lock_get", name, "other") for name in granted] == ["retry"] * len(

@@ -11,6 +11,7 @@ from dht.pyrepr import TRUE_WORDS
 
 _FALSE_WORDS = frozenset({"0", "false", "no", "off"})
 _SECONDS_MAX = 1e9
+FSYNC_INTERVAL_MS_MAX = 3_600_000
 _FRAME_BYTES_MAX = 2**31 - 1  # what the length before a message can say
 
 
@@ -96,6 +97,19 @@ def _whole(text: str, least: int, most: int, wanted: str) -> int:
     return value
 
 
+def fsync(text: str) -> str:
+    """Check `always`, `interval:MS` or `never`."""
+    kind, _, digits = text.partition(":")
+    if text in ("always", "never"):
+        return text
+    plain = digits.isascii() and digits.isdigit() and len(digits) < 12
+    if kind == "interval" and plain and 1 <= int(digits) <= FSYNC_INTERVAL_MS_MAX:
+        return text
+    raise argparse.ArgumentTypeError(
+        f"{text!r} is not always, interval:MS with MS from 1 to {FSYNC_INTERVAL_MS_MAX}, or never"
+    )
+
+
 VIEWLEADER = Option(
     "--viewleader",
     "DHT_VIEWLEADER",
@@ -113,6 +127,32 @@ MESSAGE_SIZE = Option(
     "BYTES",
     "the longest message that is accepted or sent",
 )
+
+FSYNC = Option(
+    "--fsync",
+    "DHT_FSYNC",
+    fsync,
+    "always",
+    "WHEN",
+    "when it is synced to the disk: always, before anybody is told of it; interval:MS, so many"
+    " milliseconds later at most, which may lose what was told in between; or never, which may lose"
+    " more with the power, though nothing with the process",
+)
+
+
+def data_dir(what: str, without: str) -> Option:
+    """Return the option that names a node's directory."""
+    return Option(
+        "--data-dir",
+        "DHT_DATA_DIR",
+        str,
+        None,
+        "DIR",
+        f"the directory in which it keeps {what}, and from which it goes on after a restart; it is"
+        " made where there is none",
+        without,
+    )
+
 
 QUIET = Option(
     "--quiet",

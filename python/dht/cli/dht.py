@@ -1,17 +1,30 @@
-"""`dht`: looks after a ring that runs."""
+"""`dht`: looks after a ring, and what it has on disk."""
 
 import argparse
 from collections.abc import Sequence
+from typing import Any
 
 from dht import _dht
-from dht.cli import _drain, _options, _output, _restart_safe, _status
+from dht.cli import (
+    _check_data,
+    _drain,
+    _export,
+    _import,
+    _options,
+    _output,
+    _restart_safe,
+    _status,
+)
 
 PROG = "dht"
 
-COMMANDS = {
+COMMANDS: dict[str, Any] = {
     "status": _status,
     "drain": _drain,
     "restart-safe": _restart_safe,
+    "check-data": _check_data,
+    "export": _export,
+    "import": _import,
 }
 """Each module has `HELP`, `OPTIONS`, `arguments(parser)` and `run(args)`, the exit status."""
 
@@ -29,7 +42,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _run(argv: Sequence[str] | None) -> int:
-    parser = _options.parser(PROG, "Look after a distributed hash table that runs.", [])
+    parser = _options.parser(PROG, "Look after a distributed hash table.", [])
     commands = parser.add_subparsers(dest="command", metavar="COMMAND", required=True)
     for name, module in COMMANDS.items():
         text = module.HELP

@@ -38,6 +38,8 @@ OPTIONS = [
         "how long SIGTERM lets this server hand over what it holds before it ends all the same",
         "60",
     ),
+    _options.data_dir("what it holds", "none: its data end with it"),
+    _options.FSYNC,
     _options.MESSAGE_SIZE,
     _options.QUIET,
 ]
@@ -70,6 +72,8 @@ def _run(argv: Sequence[str] | None) -> int:
             heartbeat_ms=args.heartbeat,
             message_bytes_max=args.max_message_size,
             quiet=args.quiet,
+            data_dir=args.data_dir,
+            fsync=args.fsync,
         )
 
     ports = range(SERVER_LOW, SERVER_HIGH)

@@ -1,6 +1,5 @@
 """`viewleader.py`: keeps the view of the ring, its locks, and where every key belongs."""
 
-import argparse
 from collections.abc import Sequence
 
 from dht import _dht
@@ -8,15 +7,6 @@ from dht.cli import _node, _options, _output
 from dht.common2 import LOCK_LEASE, VIEWLEADER_HIGH, VIEWLEADER_LOW
 
 PROG = "viewleader.py"
-
-FSYNC_CHOICES = ("always", "never")
-
-
-def _fsync(text: str) -> str:
-    if text not in FSYNC_CHOICES:
-        raise argparse.ArgumentTypeError(f"{text!r} is not always or never")
-    return text
-
 
 OPTIONS = [
     *_options.listening(VIEWLEADER_LOW, VIEWLEADER_HIGH),
@@ -48,25 +38,8 @@ OPTIONS = [
         " starts again empty",
         "for ever",
     ),
-    _options.Option(
-        "--data-dir",
-        "DHT_DATA_DIR",
-        str,
-        None,
-        "DIR",
-        "the directory in which it keeps its record, and from which it goes on after a restart; it"
-        " is made where there is none",
-        "no record: a restarted view leader asks its servers",
-    ),
-    _options.Option(
-        "--fsync",
-        "DHT_FSYNC",
-        _fsync,
-        "always",
-        "WHEN",
-        "when the record is synced to the disk: always, before anybody is told of it, or never,"
-        " which may lose it with the power",
-    ),
+    _options.data_dir("its record", "no record: a restarted view leader asks its servers"),
+    _options.FSYNC,
     _options.MESSAGE_SIZE,
     _options.QUIET,
 ]

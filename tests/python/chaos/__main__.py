@@ -13,6 +13,7 @@ def main() -> int:
     """Runs the kinds that were asked for, one after the other."""
     parser = argparse.ArgumentParser(prog="python -m chaos", description=__doc__)
     parser.add_argument("--seconds", type=float, default=60.0, help="for each kind")
+    parser.add_argument("--rounds", type=int, default=0, help="at least, for each kind")
     parser.add_argument("--seed", type=int, default=None, help="decides what is done")
     parser.add_argument("--kind", choices=[*KINDS, "all"], default="all")
     args = parser.parse_args()
@@ -23,7 +24,11 @@ def main() -> int:
         print(f"{kind}, seed {seed}:", flush=True)
         try:
             summary = run(
-                kind, seed, seconds=args.seconds, tell=lambda line: print(line, flush=True)
+                kind,
+                seed,
+                seconds=args.seconds,
+                once=args.rounds,
+                tell=lambda line: print(line, flush=True),
             )
         except AssertionError:
             return 1

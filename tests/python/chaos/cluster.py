@@ -7,6 +7,7 @@ import signal
 import sys
 from collections.abc import Iterable
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import placement
@@ -52,12 +53,15 @@ class Cluster:
         heartbeat: float = 0.3,
         *,
         can_leave: bool = False,
+        data: Path | None = None,
     ) -> None:
         """Starts everything and waits until the ring is settled.
 
-        Servers that can leave are processes that do so when they are asked.
+        Servers that can leave are processes that do so when they are asked. With `data`, each
+        process has a directory in there.
         """
         self.can_leave = can_leave
+        self.data = data
         self.proxy = Proxy()
         self.lease_seconds = lease_seconds
         self.leader_restarts = 0
@@ -129,7 +133,7 @@ class Cluster:
             self.proxy.close_gate(server.gate)
 
     def restart(self, server: Server) -> None:
-        """Starts a server where one was killed: the same address, another identity."""
+        """Starts a server where one was killed: the same address and disk, another identity."""
         assert not server.alive
         self.proxy.expect(server.gate)
         server.program = self._start_server(server.name, server.gate)
@@ -249,11 +253,15 @@ class Cluster:
         reach = ("--advertise", gate.address, "--viewleader", self.leader_gates[name].address)
         if self.can_leave:
             return self._start([sys.executable, "-m", "chaos.member", *self._heartbeat, *reach])
-        return self._start(script("server.py", *self._options, *self._heartbeat, *reach))
+        argv = script("server.py", *self._options, *self._heartbeat, *reach, *self._disk(name))
+        return self._start(argv)
+
+    def _disk(self, name: str) -> tuple[str, ...]:
+        return () if self.data is None else ("--data-dir", str(self.data / name))
 
     def _start_leader(self) -> Program:
         lease = ("--lease", str(self.lease_seconds))
-        program = self._start(script("viewleader.py", *self._options, *lease))
+        program = self._start(script("viewleader.py", *self._options, *lease, *self._disk(LEADER)))
         wait_until(lambda: answers(program.port, "query_servers"), what="the view leader")
         for gate in self.leader_gates.values():
             self.proxy.point(gate, program.port)

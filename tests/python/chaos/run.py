@@ -15,11 +15,12 @@ from pathlib import Path
 from chaos import verdict
 from chaos.cluster import Cluster
 from chaos.cycle import cycle, planned_cycle
+from chaos.disks import DISKS
 from chaos.nemesis import EPISODES, Episode, Nemesis, heal
 from chaos.workload import Workload
 
 SERVERS = 5
-KINDS = [*EPISODES, "cycle", "leave"]
+KINDS = [*EPISODES, "cycle", "leave", "disks"]
 CYCLES: dict[str, list[Episode]] = {"cycle": [cycle], "leave": [planned_cycle]}
 
 
@@ -73,7 +74,10 @@ def run(
     keys = [f"key{number}" for number in range(key_count)]
     began = time.monotonic()
     with ExitStack() as stack:
-        cluster = Cluster(SERVERS, can_leave=kind == "leave")
+        data = None
+        if kind == "disks":
+            data = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="dht-disks-")))
+        cluster = Cluster(SERVERS, can_leave=kind == "leave", data=data)
         stack.callback(cluster.stop)
         nemesis = Nemesis(cluster, rng)
         think = clients / 400
@@ -103,7 +107,7 @@ def run(
 
 def episodes(kind: str, rng: random.Random) -> Iterator[Episode]:
     """Episodes without end: each of the kind once in a random order, and again."""
-    choices = list((EPISODES | CYCLES)[kind])
+    choices = list((EPISODES | CYCLES | {"disks": DISKS})[kind])
     while True:
         rng.shuffle(choices)
         yield from choices
