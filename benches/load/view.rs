@@ -1,0 +1,154 @@
+//! How long a view leader computes: the machine alone, with servers that do at once what they are told.
+
+use std::collections::BTreeMap;
+use std::time::{Duration, Instant};
+
+use dht::core::assignment::{
+    AssignReply, HeartbeatExtension, NodeId, Report, Revision, Snapshot, Span,
+};
+use dht::core::leader::{Leader, LeaderConfig};
+use dht::core::machine::{Input, Machine, Millis, Origin, Output, ReplyTo};
+use dht::core::reply::Reply;
+use dht::core::wire::json::Object;
+
+use super::arguments::Arguments;
+
+/// The view leader's default.
+const HEARTBEAT_MS: Millis = 10_000;
+
+/// Fills a view and measures what one join, one end of a lease and one heartbeat take.
+pub(crate) fn measure(arguments: &Arguments) -> Result<String, String> {
+    let servers: usize = arguments.or("servers", 1000)?;
+    let mut town = Town::new();
+    let mut joins = Vec::new();
+    for server in 0..servers {
+        joins.push(town.heartbeat(server));
+    }
+    let last = joins.split_off(joins.len().saturating_sub(100));
+    let quiet = town.all_heartbeats(servers);
+    // A server less: it says nothing until its lease is over, while all others do.
+    for _ in 0..4 {
+        town.now += HEARTBEAT_MS;
+        for server in 1..servers {
+            town.heartbeat(server);
+        }
+    }
+    let longest = town.longest;
+    let us = |span: Duration| span.as_nanos() as f64 / 1000.0;
+    let worst = last.iter().copied().max().unwrap_or_default();
+    Ok(format!(
+        r#"{{"servers": {servers}, "join_us": {:.1}, "step_longest_us": {:.1}, "heartbeat_us": {:.3}}}"#,
+        us(worst),
+        us(longest),
+        us(quiet) / servers as f64,
+    ))
+}
+
+/// A view leader, and servers that adopt and sync as soon as they are told.
+struct Town {
+    leader: Leader,
+    now: Millis,
+    out: Vec<Output>,
+    replies: u64,
+    acked: BTreeMap<NodeId, Revision>,
+    reports: Vec<Report>,
+    longest: Duration,
+    todo: Vec<Output>,
+}
+
+impl Town {
+    fn new() -> Self {
+        let mut leader = Leader::new(LeaderConfig { listen_ms: 0, ..LeaderConfig::default() });
+        let mut out = Vec::new();
+        leader.handle(0, Input::Start, &mut out);
+        Town {
+            leader,
+            now: 0,
+            out,
+            replies: 0,
+            acked: BTreeMap::new(),
+            reports: Vec::new(),
+            longest: Duration::ZERO,
+            todo: Vec::new(),
+        }
+    }
+
+    /// A step of the machine; how long it took.
+    fn step(&mut self, input: Input) -> Duration {
+        let began = Instant::now();
+        self.leader.handle(self.now, input, &mut self.out);
+        let took = began.elapsed();
+        self.longest = self.longest.max(took);
+        self.todo.append(&mut self.out);
+        took
+    }
+
+    fn frame(&mut self, message: Vec<u8>) -> Duration {
+        self.replies += 1;
+        let origin = Origin { peer_ip: "127.0.0.1".into(), local_ip: "127.0.0.1".into() };
+        self.step(Input::Frame { to: ReplyTo(self.replies), origin, message })
+    }
+
+    /// One server renews its lease, and the ring adopts what comes of it; how long the leader took.
+    fn heartbeat(&mut self, server: usize) -> Duration {
+        let revision = self.acked.get(&*identity(server)).copied().unwrap_or(0);
+        let holds = (revision == 0).then(Vec::new);
+        let said = HeartbeatExtension { version: 1, revision, seen: revision, holds, ..Default::default() };
+        let message = Reply::new().text("cmd", "heartbeat").number("port", 10_000 + server as u64);
+        let message = message.raw("requestor", &identity(server)).value("dht", &said).finish();
+        let took = self.frame(message);
+        self.settle();
+        took
+    }
+
+    fn all_heartbeats(&mut self, servers: usize) -> Duration {
+        self.now += HEARTBEAT_MS / 2;
+        (0..servers).map(|server| self.heartbeat(server)).sum()
+    }
+
+    /// Answers everything that the leader says, and everything that it says then.
+    fn settle(&mut self) {
+        loop {
+            if let Some(output) = self.todo.pop() {
+                match output {
+                    Output::Reply { message, .. } => drop(self.learn(&message)),
+                    Output::Call { call, message, .. } => {
+                        let answer = self.learn(&message).unwrap_or_default();
+                        let result = Ok(Reply::status("ok").value("dht", &answer).finish());
+                        self.step(Input::Returned { call, result });
+                    }
+                    _ => {}
+                }
+            } else if let Some(report) = self.reports.pop() {
+                let message = Reply::new().text("cmd", "dht_report").value("dht", &report);
+                self.frame(message.finish());
+            } else {
+                return;
+            }
+        }
+    }
+
+    /// A server adopts what it is told, and has synced its joiners by the next moment.
+    fn learn(&mut self, message: &[u8]) -> Option<AssignReply> {
+        let snapshot: Snapshot = Object::parse(message).ok()?.decode("dht")?;
+        let id = snapshot.you?;
+        let led = snapshot.entries.iter().filter(|entry| entry.active[0].id() == &id);
+        let synced: Vec<(Span, Vec<NodeId>)> = led
+            .filter(|entry| !entry.joining.is_empty())
+            .map(|entry| {
+                let joiners = entry.joining.iter().map(|joiner| joiner.id().clone());
+                (Span(entry.start, entry.end, entry.revision), joiners.collect())
+            })
+            .collect();
+        if !synced.is_empty() {
+            self.reports.push(Report { version: 1, id: Some(id.clone()), synced, ..Report::default() });
+        }
+        self.acked.insert(id, snapshot.revision);
+        Some(AssignReply { revision: snapshot.revision, dropped: snapshot.drop })
+    }
+}
+
+/// What a server calls itself: a number, as in the original.
+fn identity(server: usize) -> String {
+    format!("0.{server:07}1")
+}
