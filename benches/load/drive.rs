@@ -1,6 +1,7 @@
 //! Keeps so many operations under way for so long.
 
 use std::net::{Ipv4Addr, SocketAddr, ToSocketAddrs};
+use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 use mio::{Events, Poll, Token};
@@ -12,6 +13,9 @@ use super::{etcd, frames, lines, samples::Samples};
 
 /// How many parties a client can know.
 const PARTIES_MAX: usize = 64;
+
+/// How often to look whether the load shall end.
+const LOOK_EVERY: Duration = Duration::from_millis(50);
 
 /// How long an answer may take.
 const PATIENCE: Duration = Duration::from_secs(20);
@@ -58,6 +62,9 @@ struct Load {
     keys: u64,
     in_order: bool,
     rate: Option<f64>,
+    /// The load ends when this file is there.
+    until: Option<PathBuf>,
+    stops: bool,
     poll: Poll,
     connections: Vec<Option<Box<Connection>>>,
     /// The clients that wait for their next turn, where the rate is bounded.
@@ -88,6 +95,8 @@ impl Load {
             keys: arguments.or("keys", 10_000)?,
             in_order: arguments.or("in-order", 0)? != 0,
             rate: arguments.get("rate")?,
+            until: arguments.get("until")?,
+            stops: false,
             poll: Poll::new().map_err(told)?,
             connections,
             idle: Vec::new(),
@@ -107,7 +116,12 @@ impl Load {
         self.began = Instant::now();
         self.begin_all(dialect)?;
         let mut heard = Instant::now();
+        let mut looked = heard;
         while self.open > 0 || self.goes_on() {
+            if looked.elapsed() > LOOK_EVERY {
+                looked = Instant::now();
+                self.stops = self.until.as_ref().is_some_and(|path| path.exists());
+            }
             self.poll.poll(&mut events, Some(self.pause())).map_err(told)?;
             for event in &events {
                 heard = Instant::now();
@@ -139,6 +153,9 @@ impl Load {
 
     /// Whether further operations begin.
     fn goes_on(&self) -> bool {
+        if self.stops {
+            return false;
+        }
         let time = self.seconds.is_none_or(|limit| self.began.elapsed().as_secs_f64() < limit);
         time && self.begun < self.count
     }

@@ -47,11 +47,8 @@ impl Dialect for Redis {
 
     fn ask(&mut self, _said: &mut Said, op: &Op, out: &mut Vec<u8>) {
         let get = self.work == Work::Get;
-        let command: &[u8] = if get {
-            b"*2\r\n$3\r\nGET\r\n$16\r\n"
-        } else {
-            b"*3\r\n$3\r\nSET\r\n$16\r\n"
-        };
+        let command: &[u8] =
+            if get { b"*2\r\n$3\r\nGET\r\n$16\r\n" } else { b"*3\r\n$3\r\nSET\r\n$16\r\n" };
         out.extend_from_slice(command);
         push_key(out, op.key);
         if !get {

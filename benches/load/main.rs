@@ -23,8 +23,8 @@ use self::arguments::Arguments;
 
 const USAGE: &str = "usage:
   load run --dialect frames|redis|memcached|etcd --addr HOST:PORT[,HOST:PORT...] --work WORK
-           [--clients N] [--in-flight K] [--once 1] [--seconds S | --count N] [--keys N]
-           [--in-order 1] [--rate PER_SECOND] [--samples FILE]
+           [--clients N] [--in-flight K] [--once 1] [--seconds S | --count N | --until FILE]
+           [--keys N] [--in-order 1] [--rate PER_SECOND] [--samples FILE]
       WORK: get, set, setr, getr, lock, heartbeat, as far as the dialect has them
   load bare [--reply TEXT]      the same sockets and frames as a node, and one reply to everything
   load copy --bytes N           how long so many bytes take through a socket of this machine

@@ -93,7 +93,13 @@ impl Town {
     fn heartbeat(&mut self, server: usize) -> Duration {
         let revision = self.acked.get(&*identity(server)).copied().unwrap_or(0);
         let holds = (revision == 0).then(Vec::new);
-        let said = HeartbeatExtension { version: 1, revision, seen: revision, holds, ..Default::default() };
+        let said = HeartbeatExtension {
+            version: 1,
+            revision,
+            seen: revision,
+            holds,
+            ..Default::default()
+        };
         let message = Reply::new().text("cmd", "heartbeat").number("port", 10_000 + server as u64);
         let message = message.raw("requestor", &identity(server)).value("dht", &said).finish();
         let took = self.frame(message);
@@ -141,7 +147,12 @@ impl Town {
             })
             .collect();
         if !synced.is_empty() {
-            self.reports.push(Report { version: 1, id: Some(id.clone()), synced, ..Report::default() });
+            self.reports.push(Report {
+                version: 1,
+                id: Some(id.clone()),
+                synced,
+                ..Report::default()
+            });
         }
         self.acked.insert(id, snapshot.revision);
         Some(AssignReply { revision: snapshot.revision, dropped: snapshot.drop })
