@@ -170,6 +170,9 @@ pub struct HeartbeatExtension {
     /// It was told that it may leave, and does: this is its last heartbeat.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub left: bool,
+    /// It keeps its data on disk: where its process ends, it may come back with them.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub keeps: bool,
 }
 
 impl HeartbeatExtension {

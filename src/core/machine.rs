@@ -89,7 +89,7 @@ pub enum Input {
     /// [`Note::Left`] once nothing depends on it any more; other machines ignore it.
     Leave,
     /// What was given to the disk under this ticket, and under all before it, is there and stays,
-    /// whatever happens. Only a machine that asks for [`Output::Persist`] is given it.
+    /// whatever happens. Only a machine that asks for [`Output::Persist`] or [`Output::Store`] is given it.
     Persisted {
         /// The highest such ticket.
         ticket: Ticket,
@@ -152,8 +152,41 @@ pub enum Output {
         /// Whether the entry stands for all before it too, which may be forgotten then.
         whole: bool,
     },
+    /// Changes the map that the node keeps on its disk, after all that was given before. A crash may
+    /// lose the last such outputs, each wholly and all after it, as long as [`Input::Persisted`] was
+    /// not given.
+    Store {
+        /// Comes back in [`Input::Persisted`].
+        ticket: Ticket,
+        /// What to do, in this order, all or nothing.
+        edits: Vec<Edit>,
+    },
     /// Something that a person may want to know.
     Note(Note),
+}
+
+/// A change of the ordered map that a node keeps on its disk.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Edit {
+    /// The key has this value from now on.
+    Put {
+        /// The key.
+        key: Vec<u8>,
+        /// The value.
+        value: Vec<u8>,
+    },
+    /// The key has none.
+    Remove {
+        /// The key.
+        key: Vec<u8>,
+    },
+    /// No key from `start` on and below `end` has one.
+    RemoveRange {
+        /// The first key.
+        start: Vec<u8>,
+        /// Above the last key.
+        end: Vec<u8>,
+    },
 }
 
 /// What becomes of a connection after a reply.
@@ -238,7 +271,7 @@ pub enum Note {
     Failed {
         /// Its address.
         addr: String,
-        /// Why: `lease expired`, `gone` or `left`.
+        /// Why: `lease expired`, `gone`, `restarted` or `left`.
         why: &'static str,
         /// The epoch that began.
         epoch: u64,

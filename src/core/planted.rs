@@ -98,6 +98,12 @@ bugs! {
     LocksForgotten: "Record", "A lock is held across a restart.";
     DeniedForgotten: "Record", "A denied identity is denied across a restart.";
     LeasesNotRenewed: "Record", "After a restart each member has a full lease.";
+    OwnDiskForgotten: "Data on disk", "A write is on the primary's own disk before it is acknowledged.";
+    HeldBeforePersisted: "Data on disk", "A replica says that it holds a write once its disk has it.";
+    StandingNotAwaited: "Data on disk", "A server acts by an assignment once its disk has it.";
+    IdentityReused: "Data on disk", "A server that restarts takes a new identity.";
+    DiskNotTold: "Data on disk", "A range whose holders have disks waits for them.";
+    RequestsNotStored: "Data on disk", "Requests are remembered across a restart.";
 }
 
 /// Whether this bug is there: never.

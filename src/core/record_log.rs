@@ -16,7 +16,7 @@ use thiserror::Error;
 const MAGIC: &[u8; 8] = b"DHT-LEAD";
 
 /// The version of the format that is written, and the newest that is read.
-pub const FORMAT_VERSION: u32 = 1;
+pub const FORMAT_VERSION: u32 = 2;
 
 /// How long the header of a file is.
 pub const FILE_HEADER_BYTES: usize = 16;

@@ -163,6 +163,7 @@ impl Driver {
                 // Where nobody takes it any more, that is told by `persisted`.
                 let _ = disk.send(Job { ticket, entry, whole });
             }
+            Output::Store { .. } => panic!("only a server with a disk stores"),
             Output::Note(note) => {
                 let left = note == Note::Left;
                 self.notes.put(note);

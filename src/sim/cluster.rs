@@ -2,12 +2,14 @@
 
 use std::collections::BTreeMap;
 
+use super::disk::Written;
 use super::faults::Faults;
 use super::invariants::{Broken, Expected, Heard, Invariants};
 use super::network::{Caller, Flight, LinkId, Network};
 use super::node::{Node, ProcessId, Program, ip_of};
 use super::queue::{Event, Queue};
 use super::rng::Rng;
+use super::stored;
 use super::trace::{Trace, shown, shown_input, shown_output};
 use crate::core::machine::{Input, Millis, Note, Origin, Output, ReplyTo, Target};
 use crate::core::wire::frame::PEER_MARK;
@@ -238,6 +240,9 @@ impl Cluster {
         program.machine().handle(node.clock.at(self.now), input, &mut outputs);
         if self.judged {
             self.invariants.look(self.now, process, &node.name, program, heard, &outputs);
+            if let Err(what) = self.judge_stored(process, &outputs) {
+                self.invariants.breaks(stored::RULE, self.now, what);
+            }
         }
         if let Some(broken) = self.invariants.broken().filter(|_| !self.judged_later) {
             let trace = self.trace.text();
@@ -274,8 +279,11 @@ impl Cluster {
                     self.launch(flight, timeout_ms);
                 }
                 Output::Send { addr, message } => self.send_frame(process, &addr, message),
+                Output::Store { ticket, edits } => {
+                    self.persist(process, ticket, Written::Edits(edits));
+                }
                 Output::Persist { ticket, entry, whole } => {
-                    self.persist(process, ticket, entry, whole);
+                    self.persist(process, ticket, Written::Entry(entry, whole));
                 }
                 Output::Note(note) => {
                     let now = self.now;

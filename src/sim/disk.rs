@@ -1,71 +1,155 @@
 //! A node's disk: it takes a while, and a crash loses what was not synced, or a part of it.
 
+use std::collections::BTreeMap;
+
 use super::cluster::Cluster;
 use super::node::ProcessId;
 use super::queue::Event;
 use super::rng::Rng;
+use crate::core::assignment::NodeId;
+use crate::core::hash::Slot;
 use crate::core::leader::record::Record;
-use crate::core::machine::{Input, Millis, Output, Ticket};
+use crate::core::machine::{Edit, Input, Millis, Output, Ticket};
 use crate::core::record_log::{append_frame, file_header, frames};
+use crate::core::server::data::{Row, Standing, cell_key};
+use crate::core::wire::peer::Version;
+use crate::core::wire::text::Text;
 
 /// The longest time that a sync takes, but for a few.
 const SYNC_MS_MAX: Millis = 8;
 
-/// How many of 100 syncs take long, and how long at most.
+/// How many of 100 syncs take long unless told otherwise, and how long at most.
 const SLOW_PERCENT: u64 = 2;
 const SLOW_MS_MAX: Millis = 150;
 
-/// A disk, with the file of one record.
+/// A disk, with the record of a view leader or the rows of a server.
 #[derive(Debug)]
 pub(super) struct Disk {
     rng: Rng,
     /// What is there whatever happens.
-    file: Vec<u8>,
+    kept: Kept,
     /// What was given to it and not synced: the last goes last.
-    waiting: Vec<(Ticket, Vec<u8>, bool)>,
+    waiting: Vec<(Ticket, Written)>,
     /// How much of that the sync covers that is under way.
     syncing: usize,
+    /// How many of 100 syncs take long.
+    slow_percent: u64,
+    /// The row of a server's standing, read.
+    standing: Option<Standing>,
+}
+
+/// What is on a disk.
+#[derive(Debug)]
+enum Kept {
+    /// The file of a view leader.
+    Record(Vec<u8>),
+    /// The map of a server.
+    Rows(BTreeMap<Vec<u8>, Vec<u8>>),
+}
+
+/// What a machine has written in one step.
+#[derive(Debug)]
+pub(super) enum Written {
+    /// An entry of a record, and whether it stands for all before it.
+    Entry(Vec<u8>, bool),
+    /// Changes of a map.
+    Edits(Vec<Edit>),
 }
 
 impl Disk {
-    pub(super) fn new(seed: u64) -> Self {
-        Disk { rng: Rng::new(seed), file: file_header(), waiting: Vec::new(), syncing: 0 }
+    /// The empty disk of a view leader.
+    pub(super) fn of_leader(seed: u64) -> Self {
+        Disk::new(seed, Kept::Record(file_header()))
     }
 
-    /// What a process that starts finds.
-    pub(super) fn read(&self) -> Record {
+    /// The empty disk of a server.
+    pub(super) fn of_server(seed: u64) -> Self {
+        Disk::new(seed, Kept::Rows(BTreeMap::new()))
+    }
+
+    fn new(seed: u64, kept: Kept) -> Self {
+        Disk {
+            rng: Rng::new(seed),
+            kept,
+            waiting: Vec::new(),
+            syncing: 0,
+            slow_percent: SLOW_PERCENT,
+            standing: None,
+        }
+    }
+
+    /// The record that a view leader finds when it starts.
+    pub(super) fn record(&self) -> Record {
+        let Kept::Record(file) = &self.kept else { panic!("it is the disk of a server") };
         let mut record = Record::default();
-        for entry in frames(&self.file).expect("a crash damages nothing") {
+        for entry in frames(file).expect("a crash damages nothing") {
             record.replay(entry).expect("what was written can be read");
         }
         record
     }
 
+    /// The rows that a server finds when it starts.
+    pub(super) fn rows(&self) -> Vec<Row> {
+        let Kept::Rows(rows) = &self.kept else { panic!("it is the disk of a view leader") };
+        let read = |(key, value): (&Vec<u8>, &Vec<u8>)| Row::decode(key, value);
+        rows.iter().map(read).collect::<Result<_, _>>().expect("what was written can be read")
+    }
+
+    /// What a server would find of itself.
+    pub(super) fn standing(&self) -> Option<&Standing> {
+        self.standing.as_ref()
+    }
+
+    /// The version of a name that a server would find.
+    pub(super) fn version_of(&self, slot: Slot, name: &Text) -> Option<Version> {
+        let Kept::Rows(rows) = &self.kept else { return None };
+        let key = cell_key(slot, name);
+        match Row::decode(&key, rows.get(&key)?) {
+            Ok(Row::Cell(_, _, cell)) => Some(cell.version),
+            _ => None,
+        }
+    }
+
     /// The process has died: of what was not synced some is there, and the next is torn.
     pub(super) fn crash(&mut self) {
         let kept = self.rng.between(0, self.waiting.len() as u64) as usize;
-        let (before, waiting) = (self.file.len(), std::mem::take(&mut self.waiting));
-        waiting[..kept].iter().for_each(|entry| self.write(entry));
-        if let Some((_, entry, false)) = waiting.get(kept) {
+        let waiting = std::mem::take(&mut self.waiting);
+        waiting[..kept].iter().for_each(|(_, written)| self.write(written));
+        self.syncing = 0;
+        let Kept::Record(file) = &mut self.kept else { return };
+        if let Some((_, Written::Entry(entry, false))) = waiting.get(kept) {
             let mut torn = Vec::new();
             append_frame(&mut torn, entry);
             let length = self.rng.between(0, torn.len() as u64 - 1) as usize;
-            self.file.extend(&torn[..length]);
+            file.extend(&torn[..length]);
         }
-        self.syncing = 0;
         // Whoever starts again writes a new file.
-        let sound = frames(&self.file).expect("a crash damages nothing");
+        let sound = frames(file).expect("a crash damages nothing");
         let sound: Vec<Vec<u8>> = sound.into_iter().map(<[u8]>::to_vec).collect();
-        debug_assert!(self.file.len() >= before || kept > 0);
-        self.file = file_header();
-        sound.iter().for_each(|entry| append_frame(&mut self.file, entry));
+        *file = file_header();
+        sound.iter().for_each(|entry| append_frame(file, entry));
     }
 
-    fn write(&mut self, (_, entry, whole): &(Ticket, Vec<u8>, bool)) {
-        if *whole {
-            self.file = file_header();
+    fn write(&mut self, written: &Written) {
+        match (&mut self.kept, written) {
+            (Kept::Record(file), Written::Entry(entry, whole)) => {
+                if *whole {
+                    *file = file_header();
+                }
+                append_frame(file, entry);
+            }
+            (Kept::Rows(rows), Written::Edits(edits)) => {
+                for edit in edits {
+                    change(rows, edit);
+                    if let Edit::Put { key, value } = edit
+                        && let Ok(Row::Standing(standing)) = Row::decode(key, value)
+                    {
+                        self.standing = Some(standing);
+                    }
+                }
+            }
+            _ => panic!("a machine writes what is another's"),
         }
-        append_frame(&mut self.file, entry);
     }
 
     /// Begins a sync of all that waits; says how long it takes. `None`: nothing waits, or one is under
@@ -75,31 +159,67 @@ impl Disk {
             return None;
         }
         self.syncing = self.waiting.len();
-        let slow = self.rng.chance(SLOW_PERCENT);
+        let slow = self.rng.chance(self.slow_percent);
         Some(self.rng.between(0, if slow { SLOW_MS_MAX } else { SYNC_MS_MAX }))
     }
 
     /// The sync has ended; what it covered is there.
     fn end(&mut self) -> Option<Ticket> {
         let synced: Vec<_> = self.waiting.drain(..std::mem::take(&mut self.syncing)).collect();
-        synced.iter().for_each(|entry| self.write(entry));
+        synced.iter().for_each(|(_, written)| self.write(written));
         synced.last().map(|(ticket, ..)| *ticket)
     }
 }
 
+fn change(rows: &mut BTreeMap<Vec<u8>, Vec<u8>>, edit: &Edit) {
+    match edit {
+        Edit::Put { key, value } => {
+            rows.insert(key.clone(), value.clone());
+        }
+        Edit::Remove { key } => {
+            rows.remove(key);
+        }
+        Edit::RemoveRange { start, end } => {
+            let within = rows.range(start.clone()..end.clone());
+            let keys: Vec<Vec<u8>> = within.map(|(key, _)| key.clone()).collect();
+            keys.iter().for_each(|key| drop(rows.remove(key)));
+        }
+    }
+}
+
 impl Cluster {
-    /// A process gives its disk an entry.
-    pub(super) fn persist(
-        &mut self,
-        process: ProcessId,
-        ticket: Ticket,
-        entry: Vec<u8>,
-        whole: bool,
-    ) {
+    /// A process gives its disk something.
+    pub(super) fn persist(&mut self, process: ProcessId, ticket: Ticket, written: Written) {
         let node = &mut self.nodes[process.node];
         let disk = node.disk.as_mut().expect("only a node with a disk writes");
-        disk.waiting.push((ticket, entry, whole));
+        disk.waiting.push((ticket, written));
         self.begin_sync(process);
+    }
+
+    /// Has many syncs of a node's disk take long: so many of 100.
+    pub fn slow_disk(&mut self, name: &str, percent: u64) {
+        let index = self.index(name);
+        if let Some(disk) = &mut self.nodes[index].disk {
+            disk.slow_percent = percent;
+        }
+    }
+
+    /// Empties the disk of a server that does not run, as though somebody had replaced it.
+    pub fn wipe_disk(&mut self, name: &str) {
+        assert!(!self.is_alive(name), "{name} runs");
+        let index = self.index(name);
+        self.nodes[index].disk = None;
+    }
+
+    /// The identities that a server has had, by its disk.
+    pub fn stored_identities(&self, name: &str) -> Vec<NodeId> {
+        let disk = self.nodes[self.index(name)].disk.as_ref();
+        let standing = disk.and_then(Disk::standing).cloned();
+        standing
+            .map(|standing| standing.was.into_iter().chain(standing.id))
+            .into_iter()
+            .flatten()
+            .collect()
     }
 
     fn begin_sync(&mut self, process: ProcessId) {

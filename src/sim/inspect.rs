@@ -100,6 +100,16 @@ impl Cluster {
             && ranges.all(|range| if range.is_unsure() { waits(range) } else { range.is_settled() })
     }
 
+    /// The servers that slots wait for, as the view leader has it.
+    pub fn missed(&self, leader: &str) -> BTreeSet<NodeId> {
+        let Some(Program::Leader(leader)) = &self.nodes[self.index(leader)].program else {
+            return BTreeSet::new();
+        };
+        let audit = leader.audit();
+        let waiting = audit.ranges().filter(|range| range.is_waiting() || range.is_unsure());
+        waiting.flat_map(|range| range.active().iter().cloned()).collect()
+    }
+
     /// Whether no process has this identity, or had it before.
     fn is_dead(&self, id: &NodeId) -> bool {
         !self.nodes.iter().any(|node| match &node.program {

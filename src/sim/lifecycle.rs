@@ -30,13 +30,10 @@ impl Cluster {
             Some(node) => self.nodes[*node].disk.take(),
             None => None,
         };
-        let disk = disk.unwrap_or_else(|| Disk::new(self.rng.bits()));
-        let leader = Leader::with_record(config, disk.read());
+        let disk = disk.unwrap_or_else(|| Disk::of_leader(self.rng.bits()));
+        let leader = Leader::with_record(config, disk.record());
         let addr = self.leader_addr.clone();
-        let process = self.start(name, &addr, Program::Leader(Box::new(leader)));
-        self.nodes[process.node].disk = Some(disk);
-        self.network.listening.insert(addr, process);
-        self.deliver(process, Input::Start);
+        self.listen_with(name, &addr, Program::Leader(Box::new(leader)), Some(disk));
     }
 
     /// Starts a server. A new name gets a host of its own, a name that ran before its old host; the
@@ -50,6 +47,23 @@ impl Cluster {
             config.seed = self.names.get(name).map_or(self.nodes.len(), |index| *index) as u64;
         }
         self.listen(name, &addr, Program::Server(Box::new(Server::new(config))));
+        addr
+    }
+
+    /// The same on a node with a disk, which is empty at first: it goes on with the data that its
+    /// processes before have written there.
+    pub fn spawn_server_with_disk(&mut self, name: &str, mut config: ServerConfig) -> String {
+        if config.port == 0 {
+            config.port = SERVER_PORT;
+        }
+        let addr = format!("{}:{}", self.host_for(name), config.port);
+        let disk = match self.names.get(name) {
+            Some(node) => self.nodes[*node].disk.take(),
+            None => None,
+        };
+        let disk = disk.unwrap_or_else(|| Disk::of_server(self.rng.bits()));
+        let server = Server::with_data(config, disk.rows());
+        self.listen_with(name, &addr, Program::Server(Box::new(server)), Some(disk));
         addr
     }
 
@@ -77,9 +91,14 @@ impl Cluster {
     }
 
     fn listen(&mut self, name: &str, addr: &str, program: Program) {
+        self.listen_with(name, addr, program, None);
+    }
+
+    fn listen_with(&mut self, name: &str, addr: &str, program: Program, disk: Option<Disk>) {
         let free = !self.network.listening.contains_key(addr);
         assert!(free, "{addr} is taken");
         let process = self.start(name, addr, program);
+        self.nodes[process.node].disk = disk;
         self.network.listening.insert(addr.to_string(), process);
         self.deliver(process, Input::Start);
     }

@@ -25,6 +25,7 @@ mod outside;
 pub mod planted;
 mod queue;
 mod rng;
+mod stored;
 #[cfg(test)]
 mod tests;
 mod trace;

@@ -106,6 +106,7 @@ pub(super) fn shown_output(output: &Output) -> String {
             let what = if *whole { "whole " } else { "" };
             format!("persist {} {what}{} bytes", ticket.0, entry.len())
         }
+        Output::Store { ticket, edits } => format!("store {}: {} edits", ticket.0, edits.len()),
         Output::Note(note) => format!("note {note:?}"),
     }
 }

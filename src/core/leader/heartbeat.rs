@@ -2,7 +2,7 @@
 
 use super::members::{Extension, Member};
 use super::probe::Absent;
-use super::{LEFT, Leader, Out, REVISION_LEAP, plan};
+use super::{LEFT, Leader, Out, RESTARTED, REVISION_LEAP, plan};
 use crate::core::assignment::{Entry, HeartbeatExtension, NodeId, Revision, Span, position_of};
 use crate::core::machine::{Millis, Note, Origin, Output};
 use crate::core::net_addr::{host_of, is_loopback, with_port};
@@ -31,7 +31,8 @@ impl Leader {
         let advertise = extension.as_ref().and_then(|extension| extension.advertise.as_ref());
         let addr = with_port(advertise.unwrap_or(&origin.peer_ip), port);
         let lease_until = now + self.config.lease_ms;
-        match self.members.at(&addr) {
+        let ended = self.ended_before(extension.as_ref());
+        match self.members.at(&addr).filter(|member| !ended.contains(&member.addr)) {
             Some(member) if member.requestor == *requestor => {
                 member.lease_until = lease_until;
                 member.heard_at = now;
@@ -77,6 +78,7 @@ impl Leader {
                         id: id.clone(),
                         was: said.was.clone(),
                         vouches: self.vouches(said),
+                        keeps: said.keeps,
                         leader_host: self.leader_host(origin),
                         acked: 0,
                         epoch_told: 0,
@@ -90,6 +92,7 @@ impl Leader {
                     }),
                     addr: addr.clone(),
                 };
+                self.take_out(now, &ended, RESTARTED, out);
                 self.join(now, member, extension, out);
             }
         }
@@ -98,6 +101,14 @@ impl Leader {
             Some(id) => reply.value("dht", &self.snapshot(&id)).finish(),
             None => reply.finish(),
         }
+    }
+
+    /// The addresses of members that this server was before: those processes have ended, and this one
+    /// has their data. They must not be counted on beside it, least of all where it is told to delete
+    /// what it holds.
+    fn ended_before(&self, said: Option<&HeartbeatExtension>) -> Vec<String> {
+        let was = said.map_or(&[][..], |said| &said.was);
+        was.iter().filter_map(|id| self.members.by_id(id)).map(|m| m.addr.clone()).collect()
     }
 
     fn join(
@@ -198,7 +209,7 @@ impl Leader {
         let joiners = entry.joining.iter().map(|joiner| joiner.peer());
         for peer in entry.active.iter().cloned().chain(joiners) {
             if self.members.by_id(peer.id()).is_none() {
-                let absent = || Absent::new(peer.addr().to_string(), false, now);
+                let absent = || Absent::new(peer.addr().to_string(), false, None, now);
                 self.absent.entry(peer.id().clone()).or_insert_with(absent);
             }
         }

@@ -12,6 +12,7 @@ use super::plan::{self, Range, State};
 use super::probe::Absent;
 use super::record::{Change, ExtensionRecord, MemberRecord, RangeRecord, Record, encode};
 use super::{Leader, Out, Purpose};
+use crate::core::assignment::NodeId;
 use crate::core::machine::{Millis, Note, Output, Ticket};
 use crate::core::planted::{Planted, planted};
 use crate::core::wire::request::Command;
@@ -129,13 +130,17 @@ impl Leader {
         let lease_until =
             if planted(Planted::LeasesNotRenewed) { now } else { now + self.config.lease_ms };
         for member in record.members.into_values() {
-            self.members.insert(member_of(member, now, lease_until));
+            self.members.insert(member_of(member, now, lease_until, &record.keeping));
         }
         if !planted(Planted::DeniedForgotten) {
             self.members.deny(record.denied);
         }
         let absent = record.absent.into_iter();
-        self.absent = absent.map(|(id, (addr, gone))| (id, Absent::new(addr, gone, now))).collect();
+        let absent = absent.map(|(id, (addr, gone))| {
+            let keeps = Some(record.keeping.contains(&id));
+            (id, Absent::new(addr, gone, keeps, now))
+        });
+        self.absent = absent.collect();
         if !planted(Planted::LocksForgotten) {
             self.locks = super::locks::Locks::new(record.queues);
         }
@@ -241,6 +246,8 @@ impl Leader {
     fn view_record(&self) -> Record {
         let members = self.members.in_ring_order().into_iter();
         let absent = self.absent.iter();
+        let keeping = self.absent.iter().filter(|(_, absent)| self.may_keep(absent));
+        let keeping = keeping.map(|(id, _)| id).chain(self.members.keeping());
         Record {
             counts: self.counts(),
             ranges: self.ranges.iter().map(recorded_range).collect(),
@@ -248,6 +255,7 @@ impl Leader {
             absent: absent.map(|(id, a)| (id.clone(), (a.addr.clone(), a.gone))).collect(),
             denied: BTreeSet::new(),
             queues: BTreeMap::new(),
+            keeping: keeping.cloned().collect(),
         }
     }
 }
@@ -301,8 +309,14 @@ fn recorded_member(member: &Member) -> MemberRecord {
     }
 }
 
-fn member_of(member: MemberRecord, now: Millis, lease_until: Millis) -> Member {
+fn member_of(
+    member: MemberRecord,
+    now: Millis,
+    lease_until: Millis,
+    keeping: &BTreeSet<NodeId>,
+) -> Member {
     let extension = |known: ExtensionRecord| Extension {
+        keeps: keeping.contains(&known.id),
         id: known.id,
         was: known.was,
         vouches: known.vouches,

@@ -41,6 +41,8 @@ pub(super) struct Extension {
     pub(super) was: Vec<NodeId>,
     /// Whether the leader before this one had it in its view until that leader ended.
     pub(super) vouches: bool,
+    /// Whether it keeps its data on disk.
+    pub(super) keeps: bool,
     /// How this server reaches the leader's host.
     pub(super) leader_host: String,
     /// Everything up to here was adopted.
@@ -155,6 +157,17 @@ impl Members {
     /// All that we know of those that speak the extension.
     pub(super) fn extensions_mut(&mut self) -> impl Iterator<Item = &mut Extension> {
         self.by_addr.values_mut().filter_map(|member| member.extension.as_mut())
+    }
+
+    /// Whether any member keeps its data on disk.
+    pub(super) fn any_keeps(&self) -> bool {
+        self.keeping().next().is_some()
+    }
+
+    /// The members that keep their data on disk.
+    pub(super) fn keeping(&self) -> impl Iterator<Item = &NodeId> {
+        let extensions = self.by_addr.values().filter_map(|m| m.extension.as_ref());
+        extensions.filter(|known| known.keeps).map(|known| &known.id)
     }
 
     /// Lets every lease last until then at least.

@@ -394,6 +394,9 @@ type Out = Vec<Output>;
 /// Why a member was removed whose process is certainly gone.
 const GONE: &str = "gone";
 
+/// Why a member was removed whose process has ended, and whose data another has.
+const RESTARTED: &str = "restarted";
+
 /// Why a member was removed that wanted to leave, and has.
 const LEFT: &str = "left";
 

@@ -66,8 +66,10 @@ pub(super) struct Census {
     pub(super) live: BTreeSet<NodeId>,
     /// Those of them that were in the view of the leader before until it ended.
     pub(super) vouching: BTreeSet<NodeId>,
-    /// Dead servers that certainly will not come back with their data.
+    /// Servers whose process has certainly ended.
     pub(super) gone: BTreeSet<NodeId>,
+    /// Those of them that certainly will not come back with their data.
+    pub(super) lost: BTreeSet<NodeId>,
     /// Earlier identities of living servers, which have kept their data.
     pub(super) renamed: BTreeSet<NodeId>,
     /// Now.
@@ -156,7 +158,7 @@ pub(super) fn advance(old: &State, target: &[NodeId], census: &Census, next: Rev
 /// Whether nobody who held the range can come back with it.
 fn is_lost(old: &State, census: &Census) -> bool {
     let given_up = old.waiting_since.zip(census.give_up_after_ms);
-    old.active.iter().all(|id| census.gone.contains(id) || planted(Planted::LastHolderRemoved))
+    old.active.iter().all(|id| census.lost.contains(id) || planted(Planted::LastHolderRemoved))
         || given_up.is_some_and(|(since, limit)| census.now >= since.saturating_add(limit))
 }
 
@@ -191,8 +193,9 @@ pub(super) fn resolve(state: &mut State, census: &Census, next: Revision) {
     let here = |id: &NodeId| census.live.contains(id) || census.renamed.contains(id);
     let vouched = state.active.iter().any(|id| census.vouching.contains(id));
     let gone_counts = census.gone_counts && (vouched || !state.active.iter().any(here));
+    let gone = if vouched { &census.gone } else { &census.lost };
     let heard = |id: &NodeId| {
-        planted(Planted::ResolvedUnheard) || here(id) || (gone_counts && census.gone.contains(id))
+        planted(Planted::ResolvedUnheard) || here(id) || (gone_counts && gone.contains(id))
     };
     let Some(since) = state.unsure_since else { return };
     let given_up =

@@ -1,6 +1,6 @@
 //! Is a server that fell silent certainly gone? We ask its address.
 
-use super::{GONE, Leader, Out, Purpose};
+use super::{GONE, Leader, Out, Purpose, RESTARTED};
 use crate::core::assignment::{HelloReply, NodeId};
 use crate::core::machine::{CallError, Millis, Output, Target};
 use crate::core::planted::{Planted, planted};
@@ -33,13 +33,15 @@ pub(super) struct Absent {
     pub(super) addr: String,
     /// Certainly gone, with what it held in memory.
     pub(super) gone: bool,
+    /// Whether it keeps its data on disk, and may come back with them; `None`: it was never heard.
+    pub(super) keeps: Option<bool>,
     /// When to ask next.
     probe_after: Millis,
 }
 
 impl Absent {
-    pub(super) fn new(addr: String, gone: bool, now: Millis) -> Self {
-        Absent { addr, gone, probe_after: now }
+    pub(super) fn new(addr: String, gone: bool, keeps: Option<bool>, now: Millis) -> Self {
+        Absent { addr, gone, keeps, probe_after: now }
     }
 
     /// When its address is asked next.
@@ -108,11 +110,14 @@ impl Leader {
                     self.suspect(now, id);
                 }
             }
-            Ok(reply) if !is_or_was(&reply, id) => self.certainly_gone(now, id, out),
-            Ok(_) => {
-                self.suspects.remove(id);
-                self.heard(now, id, out);
-            }
+            Ok(reply) => match hello(&reply) {
+                Some(hello) if hello.id.as_ref() == Some(id) => {
+                    self.suspects.remove(id);
+                    self.heard(now, id, out);
+                }
+                Some(hello) if hello.was.contains(id) => self.follow(now, id, out),
+                _ => self.certainly_gone(now, id, out),
+            },
             Err(_) if planted(Planted::SilenceIsDeath) => self.certainly_gone(now, id, out),
             Err(CallError::NotSent(_) | CallError::Lost(_)) => self.suspect(now, id),
         }
@@ -139,6 +144,13 @@ impl Leader {
         } else if let Some(absent) = self.absent.get_mut(id) {
             absent.gone = true;
             self.replan(now, out);
+        }
+    }
+
+    /// An identity has ended, and another has its data.
+    pub(super) fn follow(&mut self, now: Millis, id: &NodeId, out: &mut Out) {
+        if let Some(addr) = self.members.by_id(id).map(|member| member.addr.clone()) {
+            self.remove(now, &[addr], RESTARTED, out);
         }
     }
 
@@ -188,9 +200,7 @@ impl Leader {
     }
 }
 
-/// Whether the process that answered has this identity, or had it and kept its data.
-fn is_or_was(reply: &[u8], id: &NodeId) -> bool {
-    let hello: Option<HelloReply> =
-        Object::parse(reply).ok().and_then(|object| object.decode("dht"));
-    hello.is_some_and(|hello| hello.id.as_ref() == Some(id) || hello.was.contains(id))
+/// Who answered, and who it was before, with the same data.
+fn hello(reply: &[u8]) -> Option<HelloReply> {
+    Object::parse(reply).ok().and_then(|object| object.decode("dht"))
 }

@@ -42,6 +42,8 @@ pub struct Record {
     pub absent: BTreeMap<NodeId, (String, bool)>,
     /// Who holds each lock, and waits for it, first come first.
     pub queues: BTreeMap<Json, Vec<Json>>,
+    /// Servers, members or not, that keep their data on disk.
+    pub keeping: BTreeSet<NodeId>,
 }
 
 impl Default for Record {
@@ -53,6 +55,7 @@ impl Default for Record {
             denied: BTreeSet::new(),
             absent: BTreeMap::new(),
             queues: BTreeMap::new(),
+            keeping: BTreeSet::new(),
         }
     }
 }
@@ -154,6 +157,10 @@ pub enum Change {
     Queued(Json, Json),
     /// Somebody leaves it.
     Unqueued(Json, Json),
+    /// A server keeps its data on disk.
+    Keeps(NodeId),
+    /// It is known no more.
+    KeepsNot(NodeId),
 }
 
 impl Change {
@@ -204,6 +211,12 @@ impl Record {
                 self.queues.entry(lock).or_default().push(requestor);
             }
             Change::Unqueued(lock, requestor) => self.unqueue(&lock, &requestor)?,
+            Change::Keeps(id) => {
+                self.keeping.insert(id);
+            }
+            Change::KeepsNot(id) => {
+                self.keeping.remove(&id);
+            }
         }
         Ok(())
     }
@@ -221,6 +234,7 @@ impl Record {
             let queued = |requestor: &Json| Change::Queued(lock.clone(), requestor.clone());
             changes.extend(queue.iter().map(queued));
         }
+        changes.extend(self.keeping.iter().cloned().map(Change::Keeps));
         changes
     }
 
@@ -249,6 +263,8 @@ impl Record {
         };
         let ranges = new.ranges.iter().filter(|range| !same(range));
         changes.extend(ranges.cloned().map(Change::Range));
+        changes.extend(new.keeping.difference(&self.keeping).cloned().map(Change::Keeps));
+        changes.extend(self.keeping.difference(&new.keeping).cloned().map(Change::KeepsNot));
         changes
     }
 

@@ -2,6 +2,7 @@
 
 use super::Leader;
 use super::plan::{Census, State};
+use super::probe::Absent;
 use crate::core::assignment::HeartbeatExtension;
 use crate::core::machine::Millis;
 
@@ -38,14 +39,27 @@ impl Leader {
         self.recovering_since.is_some() || self.listens_until.is_some()
     }
 
+    /// Whether a server will certainly not come back with its data. Of one that was never heard nobody
+    /// knows whether it has a disk: it is like the others then.
+    pub(super) fn is_lost(&self, absent: &Absent) -> bool {
+        absent.gone && !self.may_keep(absent)
+    }
+
+    /// Whether a server that is not there may have its data on disk.
+    pub(super) fn may_keep(&self, absent: &Absent) -> bool {
+        absent.keeps.unwrap_or_else(|| self.members.any_keeps())
+    }
+
     /// What the plan has to know of the servers.
     pub(super) fn census(&self, now: Millis) -> Census {
         let passed = |since: Option<Millis>, span| since.is_none_or(|since| now >= since + span);
         let members = || self.members.ids().filter_map(|id| self.members.extension(id));
         let vouching = members().filter(|extension| extension.vouches);
+        let absent_lost = self.absent.iter().filter(|(_, absent)| self.is_lost(absent));
         Census {
             live: self.members.ids().cloned().collect(),
             gone: self.absent.iter().filter(|(_, a)| a.gone).map(|(id, _)| id.clone()).collect(),
+            lost: absent_lost.map(|(id, _)| id.clone()).collect(),
             vouching: vouching.map(|extension| extension.id.clone()).collect(),
             renamed: members().flat_map(|extension| extension.was.iter().cloned()).collect(),
             now,

@@ -19,6 +19,19 @@ impl Leader {
         why: &'static str,
         out: &mut Out,
     ) {
+        if self.take_out(now, addrs, why, out) {
+            self.replan(now, out);
+        }
+    }
+
+    /// The same, where a replan is to follow; whether there was anybody to be removed.
+    pub(super) fn take_out(
+        &mut self,
+        now: Millis,
+        addrs: &[String],
+        why: &'static str,
+        out: &mut Out,
+    ) -> bool {
         let (mut any, mut stayer_vanished) = (false, false);
         for addr in addrs {
             let Some(member) = self.members.expire(addr) else {
@@ -34,16 +47,15 @@ impl Leader {
             let gone = why == GONE || why == LEFT;
             if let Some(extension) = member.extension {
                 stayer_vanished |= why != LEFT && extension.leaving_since.is_none();
-                self.absent.insert(extension.id, Absent::new(addr.clone(), gone, now));
+                let keeps = Some(extension.keeps && why != LEFT);
+                self.absent.insert(extension.id, Absent::new(addr.clone(), gone, keeps, now));
             }
             let note = Note::Failed { addr: addr.clone(), why, epoch: self.epoch };
             out.push(Output::Note(note));
         }
-        if any {
-            if stayer_vanished {
-                self.vanished_at = Some(now);
-            }
-            self.replan(now, out);
+        if stayer_vanished {
+            self.vanished_at = Some(now);
         }
+        any
     }
 }

@@ -5,9 +5,10 @@ use std::collections::BTreeSet;
 
 use super::Server;
 use super::holds::{Hold, Role};
+use super::keep::Keeper;
 use crate::core::assignment::{Entry, NodeId, Revision};
 use crate::core::hash::Slot;
-use crate::core::machine::{Millis, ReplyTo};
+use crate::core::machine::{Millis, Output, ReplyTo};
 use crate::core::wire::peer::{Cell, RequestId, Version};
 use crate::core::wire::text::Text;
 
@@ -172,8 +173,26 @@ impl<'a> ServerAudit<'a> {
         self.server.leader_speaks == Some(true)
     }
 
+    /// What the last step has decided to do: `outputs` are what it has asked for. What had waited for the
+    /// disk was decided before; what waits for it is decided already.
+    pub fn decided(self, outputs: &'a [Output]) -> impl Iterator<Item = &'a Output> {
+        let keeper = self.server.keeper.as_ref();
+        let new = &outputs[keeper.map_or(0, Keeper::released)..];
+        new.iter().chain(keeper.into_iter().flat_map(Keeper::fresh))
+    }
+
+    /// What the last step has decided to do and need not wait with.
+    pub fn asked_for(self, outputs: &[Output]) -> &[Output] {
+        &outputs[self.server.keeper.as_ref().map_or(0, Keeper::released)..]
+    }
+
+    /// Whether something that it has decided waits for its disk.
+    pub fn holds_back(self) -> bool {
+        self.server.keeper.as_ref().is_some_and(|keeper| keeper.held() > 0)
+    }
+
     /// How full everything is that others can make grow.
-    pub fn fills(self) -> [Fill; 11] {
+    pub fn fills(self) -> [Fill; 12] {
         let server = self.server;
         let fill = |what, len, max| Fill { what, len, max };
         let (waiting, bytes) = server.writes.waiting();
@@ -210,6 +229,7 @@ impl<'a> ServerAudit<'a> {
             fill("addresses", server.addresses.len(), None),
             fill("calls", server.calls.len(), None),
             fill("writes forwarded", server.forwards.len(), None),
+            fill("effects held", server.keeper.as_ref().map_or(0, Keeper::held), None),
         ]
     }
 }

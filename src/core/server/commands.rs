@@ -61,6 +61,7 @@ impl Server {
             Command::Set { key, value } => {
                 self.note_setting(&key, &value, out);
                 self.local.set(key, value);
+                self.promise(out);
                 Reply::status("ok")
             }
             Command::Get { key } => self.get(&key, out),
@@ -208,6 +209,7 @@ impl Server {
             self.votes.release(&key, &owner);
             self.note_setting(&key, &value, out);
             self.local.set_without_ring(key, value);
+            self.promise(out);
             return self.reply(to, Reply::new(), then, out);
         }
         // Another `setr` of the same transaction asks for the same write: it is answered when that

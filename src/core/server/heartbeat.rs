@@ -20,7 +20,7 @@ const HEARTBEAT_TIMEOUT_LEAST_MS: Millis = 1_000;
 /// How soon a heartbeat that failed, or was answered `retry`, is sent again.
 const HEARTBEAT_RETRY_MS: Millis = 200;
 
-/// How many earlier identities are told; older ones have no range that waits for them.
+/// How many earlier identities are told; those that are forgotten have no range that waits for them.
 pub(super) const IDENTITIES_TOLD_MAX: usize = 16;
 
 impl Server {
@@ -58,6 +58,7 @@ impl Server {
                 .then(|| self.holds.iter().map(|hold| hold.entry.clone()).collect()),
             leaving: self.leaving != Leaving::No,
             left: self.leaving == Leaving::Goodbye,
+            keeps: self.keeper.is_some() && !planted(Planted::DiskNotTold),
         };
         let message = Reply::new()
             .text("cmd", "heartbeat")
@@ -180,10 +181,9 @@ impl Server {
     fn rename(&mut self, now: Millis, status: String, out: &mut Out) {
         self.lease_refused(now, status, out);
         self.was.push(self.id.clone());
-        if self.was.len() > IDENTITIES_TOLD_MAX {
-            self.was.remove(0);
-        }
+        self.forget_identities();
         self.id = self.draw_identity();
+        self.renamed += 1;
         let requestor = crate::core::wire::json::Json::parse(self.id.as_bytes());
         let requestor = requestor.expect("an identity is drawn as a JSON number");
         out.push(Output::Note(Note::Renamed { requestor }));

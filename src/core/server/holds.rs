@@ -165,11 +165,34 @@ pub(super) struct Holds {
     seen: Vec<Revision>,
     /// The highest of these.
     seen_max: Revision,
+    /// Grows with every change of what a restart must not forget.
+    stamp: u64,
 }
 
 impl Holds {
     pub(super) fn new() -> Self {
-        Holds { holds: Vec::new(), seen: vec![0; usize::from(SLOT_COUNT)], seen_max: 0 }
+        Holds { holds: Vec::new(), seen: vec![0; usize::from(SLOT_COUNT)], seen_max: 0, stamp: 0 }
+    }
+
+    /// What an earlier process held: nothing of it is served before the leader says so.
+    /// Of what it had deleted nobody can remind the present process: messages name the identity that
+    /// they are meant for.
+    pub(super) fn restore(&mut self, entries: Vec<Entry>) {
+        for entry in entries {
+            self.seen[usize::from(entry.start)..usize::from(entry.end)].fill(entry.revision);
+            self.seen_max = self.seen_max.max(entry.revision);
+            self.holds.push(Hold { entry, role: Role::Left });
+        }
+    }
+
+    /// Grows with every change of what a restart must not forget.
+    pub(super) fn stamp(&self) -> u64 {
+        self.stamp
+    }
+
+    /// What is told from now on may rest on all that was stored before.
+    pub(super) fn touch(&mut self) {
+        self.stamp += 1;
     }
 
     /// The hold of a slot.
@@ -254,11 +277,13 @@ impl Holds {
             }
             at = end;
         }
+        self.stamp += u64::from(!changed.is_empty());
         changed
     }
 
     /// Joins neighbours of equal assignment where nothing is under way, so that cuts do not pile up.
     pub(super) fn merge(&mut self) {
+        let before = self.holds.len();
         self.holds.dedup_by(|upper, lower| {
             let end = upper.entry.end;
             let fits = lower.entry.end == upper.entry.start
@@ -278,6 +303,7 @@ impl Holds {
             }
             same
         });
+        self.stamp += u64::from(self.holds.len() < before);
     }
 
     /// Puts a hold where [`Holds::adopt`] has made room.
@@ -309,6 +335,7 @@ impl Holds {
             dropped.push((at, end));
             at = end;
         }
+        self.stamp += u64::from(!dropped.is_empty());
         dropped
     }
 

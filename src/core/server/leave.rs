@@ -23,15 +23,15 @@ pub(super) enum Leaving {
 }
 
 impl Server {
-    /// This server shall leave. One that no leader of ours has taken into a view has nothing that
-    /// others could need.
+    /// This server shall leave. One that no leader of ours has taken into a view, and that found nothing
+    /// on its disk, has nothing that others could need.
     pub(super) fn leave(&mut self, now: Millis, out: &mut Out) {
         if self.leaving != Leaving::No {
             return;
         }
         self.leaving = Leaving::Asked;
         out.push(Output::Note(Note::Leaving));
-        if self.leader_speaks != Some(true) {
+        if self.leader_speaks != Some(true) && self.holds.iter().next().is_none() {
             return self.left(out);
         }
         self.heartbeat(now, out);

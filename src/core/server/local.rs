@@ -3,6 +3,7 @@
 
 use std::collections::BTreeMap;
 
+use super::data::{Local as Value, Log};
 use crate::core::wire::json::Json;
 use crate::core::wire::text::Text;
 
@@ -10,38 +11,48 @@ use crate::core::wire::text::Text;
 #[derive(Debug, Default)]
 pub(super) struct Local {
     values: BTreeMap<Text, Value>,
-}
-
-#[derive(Debug)]
-struct Value {
-    value: Json,
-    /// Whether a replicated value of the same name came later: `get` shows the later of two.
-    overtaken: bool,
-    /// Whether `setr` stored it: it is not the server's own, and a ring knows nothing of it.
-    without_ring: bool,
+    /// What the disk does not have yet.
+    pub(super) log: Log,
 }
 
 impl Local {
+    /// Takes up a value that the disk has.
+    pub(super) fn load(&mut self, key: Text, value: Value) {
+        self.values.insert(key, value);
+    }
+
     /// Stores a value.
     pub(super) fn set(&mut self, key: Text, value: Json) {
-        self.values.insert(key, Value { value, overtaken: false, without_ring: false });
+        self.put(key, Value { value, overtaken: false, without_ring: false });
     }
 
     /// Stores a value of `setr`, while nobody decides.
     pub(super) fn set_without_ring(&mut self, key: Text, value: Json) {
-        self.values.insert(key, Value { value, overtaken: false, without_ring: true });
+        self.put(key, Value { value, overtaken: false, without_ring: true });
+    }
+
+    fn put(&mut self, key: Text, value: Value) {
+        self.log.local(&key, Some(&value));
+        self.values.insert(key, value);
     }
 
     /// There is a ring now, and what its names have is decided there: `get` must not show values
     /// that it never had.
     pub(super) fn join_ring(&mut self) {
-        self.values.retain(|_, value| !value.without_ring);
+        let log = &mut self.log;
+        self.values.retain(|key, value| {
+            if value.without_ring {
+                log.local(key, None);
+            }
+            !value.without_ring
+        });
     }
 
     /// A replicated value of this name has come.
     pub(super) fn overtake(&mut self, key: &Text) {
-        if let Some(value) = self.values.get_mut(key) {
+        if let Some(value) = self.values.get_mut(key).filter(|value| !value.overtaken) {
             value.overtaken = true;
+            self.log.local(key, Some(value));
         }
     }
 

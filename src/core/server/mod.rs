@@ -7,8 +7,10 @@
 mod adopt;
 pub mod audit;
 mod commands;
+pub mod data;
 mod heartbeat;
 mod holds;
+mod keep;
 mod leave;
 mod local;
 mod messages;
@@ -29,6 +31,7 @@ use rand::rngs::StdRng;
 use rand::{RngExt, SeedableRng};
 
 use self::holds::{Holds, Role};
+use self::keep::Keeper;
 use self::leave::Leaving;
 use self::local::Local;
 use self::originals::Debts;
@@ -96,8 +99,10 @@ pub struct Server {
     random: StdRng,
     /// This life's identity.
     id: NodeId,
-    /// Earlier identities of this process.
+    /// Earlier identities of this process, and of those before it on the same data.
     was: Vec<NodeId>,
+    /// How often this process has taken a new one.
+    renamed: u64,
     /// How others know this server; empty before the leader has said it.
     addr: String,
     epoch: Option<u64>,
@@ -159,6 +164,8 @@ pub struct Server {
     /// Writes what original clients send here.
     forwarder: Client,
     forwards: BTreeMap<OpId, Forward>,
+    /// Its disk, where it has one.
+    keeper: Option<Keeper>,
 }
 
 /// A `setr` of an original client that the primary is asked to write.
@@ -203,6 +210,7 @@ impl Server {
             random,
             id: "0".into(),
             was: Vec::new(),
+            renamed: 0,
             addr: String::new(),
             epoch: None,
             registered: false,
@@ -240,9 +248,18 @@ impl Server {
             retry_all: false,
             forwarder: Client::new(client),
             forwards: BTreeMap::new(),
+            keeper: None,
             config,
         };
         server.id = server.draw_identity();
+        server
+    }
+
+    /// A server that keeps data on a disk, and goes on with the rows that it finds there; none where
+    /// there is nothing yet. What it asks to be stored must be among the rows of the next start.
+    pub fn with_data(config: ServerConfig, rows: impl IntoIterator<Item = data::Row>) -> Self {
+        let mut server = Server::new(config);
+        server.take_up(rows);
         server
     }
 
@@ -267,6 +284,9 @@ impl Server {
         let Some(addr) = self.addresses.get(id).cloned() else {
             return;
         };
+        if body.says_held() {
+            self.promise(out);
+        }
         let from = Peer(self.id.clone(), self.addr.clone());
         let message = PeerMessage { from, to: id.clone(), body }.encode();
         out.push(Output::Send { addr, message });
@@ -369,6 +389,12 @@ fn others(entry: &Entry) -> BTreeSet<NodeId> {
 
 impl Machine for Server {
     fn handle(&mut self, now: Millis, input: Input, out: &mut Vec<Output>) {
+        let persisted = match input {
+            Input::Persisted { ticket } => Some(ticket),
+            _ => None,
+        };
+        self.release(persisted, out);
+        let from = out.len();
         match input {
             Input::Start => self.heartbeat(now, out),
             Input::Frame { to, origin, message } => self.frame(now, to, &origin, &message, out),
@@ -389,8 +415,9 @@ impl Machine for Server {
             Input::Disconnected { addr } => self.disconnected(now, &addr, out),
             Input::Tick => self.tick(now, out),
             Input::Leave => self.leave(now, out),
-            Input::Persisted { .. } => {}
+            Input::Persisted { ticket } => self.persisted(now, ticket, out),
         }
+        self.keep(from, out);
         if std::mem::take(&mut self.retry_wanted) && self.retry_at.is_none() {
             self.retry_at = Some(now + self.config.retry_ms);
         }

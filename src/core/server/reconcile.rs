@@ -175,6 +175,8 @@ impl Server {
             if let Role::Primary(primary) = &mut hold.role {
                 primary.reconcile = None;
             }
+            // What was merged may be read from now on, so it must be on disk before.
+            self.holds.touch();
             self.start_syncs(now, slot, out);
             self.dispatch_parked(now, out);
         }

@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, VecDeque};
 use std::ops::Bound;
 
+use super::data::{Log, Memory};
 use crate::core::hash::{SLOT_COUNT, Slot};
 use crate::core::planted::{Planted, planted};
 use crate::core::wire::json::Json;
@@ -26,6 +27,8 @@ pub(super) struct Store {
     changes: u64,
     /// How many requests a slot remembers of each sort.
     remembered: usize,
+    /// What the disk does not have yet.
+    pub(super) log: Log,
 }
 
 /// One slot's content.
@@ -38,10 +41,8 @@ struct SlotData {
     fingerprint: u64,
     /// The requests executed last, in no particular order of versions.
     recent: VecDeque<Executed>,
-    /// The highest version among the requests that were forgotten.
-    forgotten: Version,
-    /// The same among the repeated ones.
-    forgotten_repeats: Version,
+    /// What was forgotten of them.
+    memory: Memory,
 }
 
 impl SlotData {
@@ -52,11 +53,11 @@ impl SlotData {
             let RequestId { client, number } = known.id;
             mix(mix(mix(client) ^ number) ^ of_version(known.version))
         });
-        let [forgotten, repeats] =
-            [self.forgotten, self.forgotten_repeats].map(|version| match version {
-                version if version == Version::default() => 0,
-                version => of_version(version),
-            });
+        let Memory { forgotten, forgotten_repeats } = self.memory;
+        let [forgotten, repeats] = [forgotten, forgotten_repeats].map(|version| match version {
+            version if version == Version::default() => 0,
+            version => of_version(version),
+        });
         recent.fold(forgotten.rotate_left(1) ^ repeats.rotate_left(2), |all, one| all ^ one)
     }
 }
@@ -65,11 +66,26 @@ impl Store {
     /// Holds nothing, and will remember so many requests of each slot.
     pub(super) fn new(remembered: usize) -> Self {
         let slots = (0..SLOT_COUNT).map(|_| None).collect();
-        Store { slots, keys: 0, bytes: 0, changes: 0, remembered }
+        Store { slots, keys: 0, bytes: 0, changes: 0, remembered, log: Log::default() }
     }
 
     /// Holds a value unless a newer one is held; true where it was taken.
     pub(super) fn apply(&mut self, slot: Slot, key: &Text, cell: &Cell) -> bool {
+        let taken = self.apply_stored(slot, key, cell);
+        if taken {
+            self.log.cell(slot, key, cell);
+        }
+        taken
+    }
+
+    /// The disk shall have a write that is not to be seen yet.
+    pub(super) fn store_ahead(&mut self, slot: Slot, key: &Text, cell: &Cell, executed: Executed) {
+        self.log.cell(slot, key, cell);
+        self.log.request(slot, executed);
+    }
+
+    /// The same as [`Store::apply`], of a value that the disk has been given.
+    pub(super) fn apply_stored(&mut self, slot: Slot, key: &Text, cell: &Cell) -> bool {
         let data = self.slots[usize::from(slot)].get_or_insert_default();
         let size = key.as_bytes().len() + cell.value.as_str().len();
         match data.cells.get_mut(key) {
@@ -98,6 +114,14 @@ impl Store {
 
     /// Remembers that a request was executed.
     pub(super) fn remember(&mut self, slot: Slot, executed: Executed) {
+        if !self.recalls(slot, executed.id) {
+            self.log.request(slot, executed);
+            self.remember_stored(slot, executed);
+        }
+    }
+
+    /// The same, of a request that the disk has been given.
+    pub(super) fn remember_stored(&mut self, slot: Slot, executed: Executed) {
         let data = self.slots[usize::from(slot)].get_or_insert_default();
         if data.recent.iter().any(|known| known.id == executed.id) {
             return;
@@ -110,11 +134,26 @@ impl Store {
         }
         let alike = data.recent.iter().enumerate().filter(|(_, known)| known.repeated == repeated);
         let oldest = alike.min_by_key(|(_, known)| known.version).map_or(0, |(index, _)| index);
-        if let Some(Executed { version, .. }) = data.recent.remove(oldest) {
-            data.forgotten = data.forgotten.max(version);
+        if let Some(Executed { id, version, .. }) = data.recent.remove(oldest) {
+            let Memory { forgotten, mut forgotten_repeats } = data.memory;
             if repeated {
-                data.forgotten_repeats = data.forgotten_repeats.max(version);
+                forgotten_repeats = forgotten_repeats.max(version);
             }
+            self.log.forget_request(slot, id);
+            self.forget(slot, Memory { forgotten: forgotten.max(version), forgotten_repeats });
+        }
+    }
+
+    /// The slot has forgotten as much as this, or more.
+    pub(super) fn forget(&mut self, slot: Slot, memory: Memory) {
+        let data = self.slots[usize::from(slot)].get_or_insert_default();
+        let more = Memory {
+            forgotten: data.memory.forgotten.max(memory.forgotten),
+            forgotten_repeats: data.memory.forgotten_repeats.max(memory.forgotten_repeats),
+        };
+        if more != data.memory {
+            data.memory = more;
+            self.log.memory(slot, &more);
         }
     }
 
@@ -145,13 +184,13 @@ impl Store {
 
     /// The highest version of a request that may have been executed and is not remembered.
     pub(super) fn forgotten(&self, slot: Slot) -> Version {
-        self.slot(slot).map_or(Version::default(), |data| data.forgotten)
+        self.slot(slot).map_or(Version::default(), |data| data.memory.forgotten)
     }
 
     /// The same of requests that were executed when they were repeated, so that an earlier try may
     /// still come.
     pub(super) fn forgotten_repeats(&self, slot: Slot) -> Version {
-        self.slot(slot).map_or(Version::default(), |data| data.forgotten_repeats)
+        self.slot(slot).map_or(Version::default(), |data| data.memory.forgotten_repeats)
     }
 
     /// The value held under a name.
@@ -187,8 +226,8 @@ impl Store {
             part.cells.push((key.clone(), cell.clone()));
         }
         part.recent = data.recent.iter().copied().collect();
-        part.forgotten = data.forgotten;
-        part.forgotten_repeats = data.forgotten_repeats;
+        part.forgotten = data.memory.forgotten;
+        part.forgotten_repeats = data.memory.forgotten_repeats;
         part
     }
 
@@ -205,15 +244,15 @@ impl Store {
             self.remember(slot, *executed);
         }
         if part.forgotten > Version::default() {
-            let data = self.slots[usize::from(slot)].get_or_insert_default();
-            data.forgotten = data.forgotten.max(part.forgotten);
-            data.forgotten_repeats = data.forgotten_repeats.max(part.forgotten_repeats);
+            let Part { forgotten, forgotten_repeats, .. } = *part;
+            self.forget(slot, Memory { forgotten, forgotten_repeats });
         }
         taken
     }
 
     /// Deletes the slots `start..end`.
     pub(super) fn wipe(&mut self, start: Slot, end: Slot) {
+        self.log.wipe(start, end);
         for slot in start..end {
             let Some(data) = self.slots[usize::from(slot)].take() else {
                 continue;

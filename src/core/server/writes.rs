@@ -149,6 +149,7 @@ impl Server {
         if planted(Planted::PrimaryStoresFirst) {
             self.store.apply(slot, &key, &Cell { version, value: value.clone() });
         }
+        self.needs_own_disk(number, &mut needed);
         let pending = PendingWrite {
             slot,
             key,
@@ -163,6 +164,7 @@ impl Server {
             sent_at: now,
             answer_by: now + super::ANSWER_WITHIN_MS,
         };
+        self.store.store_ahead(slot, &pending.key, &pending.cell, pending.executed());
         self.writes.insert(number, pending);
         self.send_prepares(now, number, out);
         self.check_written(now, number, out);
@@ -183,7 +185,8 @@ impl Server {
             repeated: write.repeated,
             voted: write.voted,
         };
-        let to: Vec<NodeId> = write.needed.union(&write.trailing).cloned().collect();
+        let all = write.needed.union(&write.trailing);
+        let to: Vec<NodeId> = all.filter(|id| **id != self.id).cloned().collect();
         for id in to {
             self.send(&id, body.clone(), out);
             self.want_retry();
@@ -246,6 +249,14 @@ impl Server {
         }
     }
 
+    /// This server's own disk has a write.
+    pub(super) fn held_here(&mut self, now: Millis, number: u64, out: &mut Out) {
+        let write = self.writes.pending.get_mut(&number);
+        if write.is_some_and(|write| write.needed.remove(&self.id)) {
+            self.check_written(now, number, out);
+        }
+    }
+
     /// Acknowledges a write that all who must hold it hold.
     fn check_written(&mut self, now: Millis, number: u64, out: &mut Out) {
         let Some(write) = self.writes.pending.get_mut(&number) else {
@@ -261,11 +272,11 @@ impl Server {
         let replies = std::mem::take(&mut write.replies);
         let trailing = !write.trailing.is_empty();
         let (voted, executed) = (write.voted, write.executed());
-        if self.store.apply(slot, &key, &cell) {
+        if self.store.apply_stored(slot, &key, &cell) {
             self.local.overtake(&key);
             self.note_setting(&key, &cell.value, out);
         }
-        self.store.remember(slot, executed);
+        self.store.remember_stored(slot, executed);
         if voted {
             self.votes.written(&key, written(&cell, id));
         }
@@ -334,7 +345,8 @@ impl Server {
                 if planted(Planted::PendingNotSentAgain) {
                     write.needed.retain(|id| needed.contains(id));
                 } else {
-                    write.needed = needed.clone();
+                    let own = write.needed.take(&self.id);
+                    write.needed = needed.iter().cloned().chain(own).collect();
                     write.trailing = unsynced.clone();
                 }
                 self.check_written(now, number, out);
@@ -350,10 +362,10 @@ impl Server {
             let Some(write) = self.writes.remove(number) else {
                 continue;
             };
-            if self.store.apply(write.slot, &write.key, &write.cell) {
+            if self.store.apply_stored(write.slot, &write.key, &write.cell) {
                 self.local.overtake(&write.key);
             }
-            self.store.remember(write.slot, write.executed());
+            self.store.remember_stored(write.slot, write.executed());
             let since = write.since();
             for to in write.replies {
                 self.reply_unknown(to, "another server took over", since, out);

@@ -182,6 +182,14 @@ pub enum Body {
     },
 }
 
+impl Body {
+    /// Whether it says that the sender holds something, which must then be so after a restart too.
+    pub(in crate::core) fn says_held(&self) -> bool {
+        let prepared = matches!(self, Body::Prepared { .. } | Body::ChunkHeld { .. });
+        prepared || matches!(self, Body::Holdings { .. } | Body::Pulled { .. })
+    }
+}
+
 impl PeerMessage {
     /// The frame's message.
     pub fn encode(&self) -> Vec<u8> {

@@ -18,7 +18,7 @@ pub struct Text(Box<[u8]>);
 
 impl Text {
     /// Takes bytes that are WTF-8 already; [`super::json`] makes no others.
-    pub(super) fn from_wtf8(bytes: Vec<u8>) -> Self {
+    pub(in crate::core) fn from_wtf8(bytes: Vec<u8>) -> Self {
         Text(bytes.into_boxed_slice())
     }
 

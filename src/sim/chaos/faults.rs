@@ -12,14 +12,18 @@ pub(super) enum Kind {
     Crash,
     /// Two of the servers of a range are killed at once.
     CrashTwo,
-    /// A server is killed, and started again with nothing where it was.
+    /// A server is killed, and started again where it was: with nothing, or with its disk.
     Restart,
-    /// A server is killed, and started again with nothing at another port of its host.
+    /// The same at another port of its host.
     Move,
     /// All servers of a range are killed at once: what it held is lost.
     CrashAll,
     /// All servers of a range are silent for longer than a lease, and come back.
     SilenceAll,
+    /// All servers of a range are killed at once, and started again with their disks.
+    ReviveAll,
+    /// Every process of the ring is killed at once, and started again with its disk, in any order.
+    ReviveRing,
     /// A new server joins.
     Join,
     /// A server leaves as planned.
@@ -71,13 +75,15 @@ pub(super) enum Kind {
 }
 
 impl Kind {
-    const ALL: [Kind; 30] = [
+    const ALL: [Kind; 32] = [
         Kind::Crash,
         Kind::CrashTwo,
         Kind::Restart,
         Kind::Move,
         Kind::CrashAll,
         Kind::SilenceAll,
+        Kind::ReviveAll,
+        Kind::ReviveRing,
         Kind::Join,
         Kind::Leave,
         Kind::Pause,
@@ -109,7 +115,10 @@ impl Kind {
         let wanted = |kind: &Kind| match kind {
             Kind::LeaderRestart => options.leader_restarts,
             Kind::DeadVoter | Kind::DeadWriter => options.originals,
-            Kind::CrashAll | Kind::SilenceAll => options.whole_ranges,
+            Kind::CrashAll => options.whole_ranges && !options.server_disks,
+            Kind::SilenceAll => options.whole_ranges,
+            Kind::ReviveAll => options.server_disks,
+            Kind::ReviveRing => options.server_disks && options.leader_record,
             _ => true,
         };
         Kind::ALL.into_iter().filter(wanted).collect()

@@ -15,7 +15,10 @@ pub(super) const SERVERS_MIN: usize = 5;
 pub(super) const SERVERS_MAX: usize = 9;
 
 /// How long the end of a leader with a record waits for a sync to be under way.
-const SYNC_WAIT_MS: Millis = 300;
+pub(super) const SYNC_WAIT_MS: Millis = 300;
+
+/// How many of 100 servers that are started again, and have a disk, have an empty one.
+const WIPED_PERCENT: u64 = 30;
 
 /// The longest time that a fault lasts which is not to end a lease.
 const SHORT_MS_MAX: Millis = 4_000;
@@ -35,8 +38,14 @@ impl World {
             Kind::CrashTwo => self.kill_two_of_three().then(Vec::new),
             Kind::CrashAll => self.kill_all_of_a_range().then(Vec::new),
             Kind::SilenceAll => self.silence_all_of_a_range(),
+            Kind::ReviveAll => self.revive_all_of_a_range(),
+            Kind::ReviveRing => self.revive_ring(over),
             Kind::Restart => {
                 let name = self.kill(1, SERVERS_MIN)?.remove(0);
+                if self.server_disks && self.rng.chance(WIPED_PERCENT) {
+                    self.cluster.wipe_disk(&name);
+                    *self.faults.entry("DiskReplaced".to_string()).or_default() += 1;
+                }
                 one(now + self.rng.between(0, 2_000), Undo::StartServer(name, 0))
             }
             Kind::Move => {
@@ -182,6 +191,7 @@ impl World {
                 }
             }
             Undo::StartServer(name, port) => self.start_server(&name, port),
+            Undo::Revive(name) => self.start_server(&name, 0),
             Undo::StartLeader => {
                 self.start_leader();
                 self.call_witness();
@@ -313,7 +323,7 @@ impl World {
     }
 
     /// The leader may expire anybody from now on: nobody may be dead without its knowledge.
-    fn trouble_leader(&mut self, until: Millis) -> Option<()> {
+    pub(super) fn trouble_leader(&mut self, until: Millis) -> Option<()> {
         let now = self.cluster.now();
         if self.leader_troubled_until >= now || !self.cluster.is_alive(LEADER) {
             return None;

@@ -10,7 +10,7 @@
 
 use std::collections::BTreeSet;
 
-use super::inflict::{SERVERS_MIN, Undos};
+use super::inflict::{SERVERS_MIN, SYNC_WAIT_MS, Undos};
 use super::plan::Undo;
 use super::workload::KEYS;
 use super::world::{LEADER, LEASE_MS, World};
@@ -21,6 +21,9 @@ use crate::sim::history::{Action, Outcome};
 
 /// How much longer than a lease all servers of a range are silent at most.
 const SILENT_MS_MAX: Millis = 4_000;
+
+/// How long a process is away at most that is killed with all others who hold what it holds.
+const AWAY_MS_MAX: Millis = 9_000;
 
 /// Losses that the leader has to tell of, and how far it has.
 #[derive(Debug, Default)]
@@ -78,6 +81,33 @@ impl World {
         }
         victims.values().for_each(|name| self.cluster.crash(name));
         true
+    }
+
+    /// Kills all servers of a key's range at once; they come back with their disks.
+    pub(super) fn revive_all_of_a_range(&mut self) -> Option<Undos> {
+        let victims = self.all_of_a_range()?;
+        let now = self.cluster.now();
+        let mut undos = Vec::new();
+        for name in victims.into_values() {
+            self.cluster.crash(&name);
+            undos.push((now + self.rng.between(0, AWAY_MS_MAX), Undo::Revive(name)));
+        }
+        Some(undos)
+    }
+
+    /// Kills every process of the ring at once, clients left alone; they come back with their disks.
+    pub(super) fn revive_ring(&mut self, until: Millis) -> Option<Undos> {
+        self.trouble_leader(until + LEASE_MS)?;
+        self.call_witness();
+        self.cluster.run_until(|cluster| cluster.is_syncing(LEADER), SYNC_WAIT_MS);
+        self.crash_leader();
+        let now = self.cluster.now();
+        let mut undos = vec![(now + self.rng.between(0, AWAY_MS_MAX), Undo::StartLeader)];
+        for name in self.living().into_values() {
+            self.cluster.crash(&name);
+            undos.push((now + self.rng.between(0, AWAY_MS_MAX), Undo::Revive(name)));
+        }
+        Some(undos)
     }
 
     /// Stops all servers of a key's range, or cuts them off, for longer than a lease.

@@ -48,6 +48,8 @@ pub struct Options {
     pub leader_restarts: bool,
     /// Whether the view leader keeps a record on a disk, and goes on from it.
     pub leader_record: bool,
+    /// Whether servers keep their data on disks, and go on with them.
+    pub server_disks: bool,
     /// Whether all servers of a range are killed at once, or silent at once.
     pub whole_ranges: bool,
     /// Whether clients take part that speak the original's two-phase commit.
@@ -62,11 +64,13 @@ pub struct Options {
 
 impl Options {
     /// The run of a seed: every second one has its view leader restarted, and of each two of these
-    /// and of the others one loses whole ranges. Every second one of the restarted leaders keeps a record.
+    /// and of the others one loses whole ranges. Every second one of the restarted leaders keeps a record;
+    /// with it, and in two of the other six, servers keep their data too.
     pub fn of(seed: u64) -> Self {
         Options {
             leader_restarts: seed % 2 == 1,
             leader_record: seed % 8 > 4 && seed % 2 == 1,
+            server_disks: matches!(seed % 8, 1 | 2 | 5 | 7),
             whole_ranges: seed / 2 % 2 == 1,
             originals: true,
             faults_min: 28,

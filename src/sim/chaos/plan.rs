@@ -24,6 +24,8 @@ pub(super) enum Undo {
     Clock(String),
     Quiet(Kind),
     StartServer(String, u16),
+    /// The same, of a server that is missed: it has on its disk what nobody else has.
+    Revive(String),
     StartLeader,
     StartClient(usize),
     StartActor(usize),

@@ -74,6 +74,8 @@ pub(super) struct World {
     pub(super) thirds: Vec<Third>,
     /// Whether the view leader keeps a record.
     pub(super) leader_record: bool,
+    /// Whether servers keep their data.
+    pub(super) server_disks: bool,
     /// Grows whenever the view leader is killed or started.
     pub(super) leader_changes: u64,
     pub(super) servers_max: usize,
@@ -87,7 +89,9 @@ impl World {
         let mut rng = Rng::new(seed ^ 0x000c_4a05);
         let mut cluster = Cluster::new(rng.bits());
         cluster.keep_trace(options.trace_lines);
-        cluster.judge_later(Expected { crowd: CROWD_MAX, losses: options.whole_ranges });
+        // What is on a disk is not lost.
+        let losses = options.whole_ranges && !options.server_disks;
+        cluster.judge_later(Expected { crowd: CROWD_MAX, losses });
         let originals = if options.originals { 2 } else { 0 };
         World {
             cluster,
@@ -103,6 +107,7 @@ impl World {
             losses: Losses::default(),
             thirds: Vec::new(),
             leader_record: options.leader_record,
+            server_disks: options.server_disks,
             leader_changes: 0,
             servers_max: 0,
             first_servers: 0,
@@ -157,7 +162,11 @@ impl World {
         server.expect("it is one of ours").leaves = false;
         let (seed, heartbeat_ms) = (self.rng.bits(), HEARTBEAT_MS);
         let config = ServerConfig { port, seed, heartbeat_ms, ..ServerConfig::default() };
-        self.cluster.spawn_server(name, config);
+        if self.server_disks {
+            self.cluster.spawn_server_with_disk(name, config);
+        } else {
+            self.cluster.spawn_server(name, config);
+        }
         self.servers_max = self.servers_max.max(self.living().len());
     }
 

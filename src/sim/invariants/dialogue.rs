@@ -166,13 +166,19 @@ impl Dialogue {
     }
 
     /// What was said in a step.
-    pub(super) fn told(&mut self, server: Option<&Server>, outputs: &[Output]) -> Vec<Told> {
+    pub(super) fn told<'a>(
+        &mut self,
+        server: Option<&Server>,
+        outputs: impl Iterator<Item = &'a Output>,
+    ) -> Vec<Told> {
         let mut told = Vec::new();
         if server.is_none() {
             told.extend(self.reported.drain(..).map(Told::Reported));
-            told.extend(outputs.iter().filter_map(stands));
         }
         for output in outputs {
+            if server.is_none() {
+                told.extend(stands(output));
+            }
             match output {
                 Output::Reply { to, message, .. } => {
                     let Some((_, asked)) = self.asked.remove(to) else { continue };

@@ -49,6 +49,8 @@ use super::node::{ProcessId, Program};
 use crate::core::assignment::NodeId;
 use crate::core::hash::Slot;
 use crate::core::machine::{Millis, Output};
+use crate::core::wire::peer::Version;
+use crate::core::wire::text::Text;
 
 /// A rule that a step broke.
 #[derive(Debug, Clone)]
@@ -161,6 +163,8 @@ pub(super) struct Invariants {
     rules: Vec<Box<dyn Rule>>,
     ring: Ring,
     broken: Option<Broken>,
+    /// The writes that were acknowledged in the last step: slot, name and version.
+    acknowledged: Vec<(Slot, Text, Version)>,
 }
 
 impl Invariants {
@@ -196,12 +200,22 @@ impl Invariants {
         if !expected.losses {
             rules.push(Box::new(lost::Lost));
         }
-        Invariants { rules, ring: Ring::default(), broken: None }
+        Invariants { rules, ring: Ring::default(), broken: None, acknowledged: Vec::new() }
     }
 
     /// The first rule that was broken.
     pub(super) fn broken(&self) -> Option<&Broken> {
         self.broken.as_ref()
+    }
+
+    /// The writes that were acknowledged in the last step: slot, name and version.
+    pub(super) fn acknowledged(&self) -> &[(Slot, Text, Version)] {
+        &self.acknowledged
+    }
+
+    /// A rule that is judged elsewhere is broken.
+    pub(super) fn breaks(&mut self, rule: &'static str, at: Millis, what: String) {
+        self.broken.get_or_insert(Broken { rule, at, what });
     }
 
     /// A process took a step: it heard something, and asks for these effects.
@@ -217,13 +231,16 @@ impl Invariants {
         if self.broken.is_some() {
             return;
         }
+        self.acknowledged.clear();
         let (rules, ring) = (&mut self.rules, &mut self.ring);
         let verdict = match program {
             Program::Server(server) => {
                 let before = ring.servers.remove(&process);
                 let local = heard.local;
                 ring.dialogue.hear(process, heard, before.as_ref());
-                let told = ring.dialogue.told(Some(server), outputs);
+                let decided = server.audit().decided(outputs);
+                let told = ring.dialogue.told(Some(server), decided);
+                self.acknowledged.extend(told.iter().filter_map(acknowledged));
                 let after = facts::Server::look(name, server.audit(), before.as_ref());
                 judge_server(rules, ring, process, before.as_ref(), after, (local, &told))
             }
@@ -232,7 +249,7 @@ impl Invariants {
                 let before = before.map(|(_, leader)| leader);
                 let local = heard.local;
                 ring.dialogue.hear(process, heard, None);
-                let mut told = ring.dialogue.told(None, outputs);
+                let mut told = ring.dialogue.told(None, outputs.iter());
                 let after = facts::Leader::look(leader.audit(), before.as_ref());
                 if after.losses > before.as_ref().map_or(0, |before| before.losses) {
                     told.push(Told::Lost);
@@ -249,6 +266,13 @@ impl Invariants {
     /// A process has died.
     pub(super) fn died(&mut self, process: ProcessId) {
         self.ring.died(process);
+    }
+}
+
+fn acknowledged(told: &Told) -> Option<(Slot, Text, Version)> {
+    match told {
+        Told::Acknowledged { slot, key, version, .. } => Some((*slot, key.clone(), (*version)?)),
+        _ => None,
     }
 }
 

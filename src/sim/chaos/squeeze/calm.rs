@@ -32,6 +32,7 @@ impl Squeeze {
                 let seed = self.rng.bits();
                 self.join(seed);
             }
+            self.revive_missed();
             let why = self.not_whole();
             if why.is_empty() && idle(self) {
                 break;

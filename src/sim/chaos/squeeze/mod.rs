@@ -143,6 +143,13 @@ struct Squeeze {
     leader_restarts: bool,
     /// Whether the last holder of a range may be killed.
     spares_nobody: bool,
+    /// Whether servers keep their data on disks.
+    disks: bool,
+    /// Whether the leader keeps a record too: all that dies then may come back as it was, and nothing is
+    /// ever lost.
+    record: bool,
+    /// How many of 100 syncs of a server's disk take long.
+    slow_syncs: u64,
     lease_ms: Millis,
     /// The storm goes on until then.
     storm_until: Millis,
@@ -170,7 +177,10 @@ impl Squeeze {
         cluster.keep_trace(trace_lines);
         let leader_restarts = seed.is_multiple_of(3);
         let spares_nobody = !leader_restarts && seed % 4 == 1;
-        cluster.judge_later(Expected { crowd: CROWD_MAX, losses: true });
+        let disks = seed % 4 == 3;
+        let record = disks && seed % 8 == 3;
+        let slow_syncs = if disks { *rng.pick(&[2, 30, 60]) } else { 0 };
+        cluster.judge_later(Expected { crowd: CROWD_MAX, losses: !record });
         let lease_ms = if leader_restarts { 6_000 } else { *rng.pick(&[600, 600, 1_000, 1_600]) };
         let remembered = rng.between(1, 3) as usize;
         Squeeze {
@@ -181,6 +191,9 @@ impl Squeeze {
             workers: Vec::new(),
             leader_restarts,
             spares_nobody,
+            disks,
+            record,
+            slow_syncs,
             lease_ms,
             storm_until: 0,
             strike_after: 0,
@@ -240,7 +253,11 @@ impl Squeeze {
         let config = LeaderConfig { lease_ms, retry_ms, ..LeaderConfig::default() };
         self.members.clear();
         self.removed.clear();
-        self.cluster.spawn_leader(LEADER, config);
+        if self.record {
+            self.cluster.spawn_leader_with_disk(LEADER, config);
+        } else {
+            self.cluster.spawn_leader(LEADER, config);
+        }
     }
 
     fn retry_ms(&self) -> Millis {
@@ -263,8 +280,19 @@ impl Squeeze {
     fn join(&mut self, seed: u64) -> String {
         let name = format!("s{}", self.servers.len() + 1);
         self.servers.push(name.clone());
-        self.cluster.spawn_server(&name, self.config(seed));
+        self.start_server(&name, seed);
         name
+    }
+
+    /// Starts a server, with its disk where it has one.
+    fn start_server(&mut self, name: &str, seed: u64) {
+        let config = self.config(seed);
+        if self.disks {
+            self.cluster.spawn_server_with_disk(name, config);
+            self.cluster.slow_disk(name, self.slow_syncs);
+        } else {
+            self.cluster.spawn_server(name, config);
+        }
     }
 
     /// The servers that live.

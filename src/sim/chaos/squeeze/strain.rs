@@ -152,10 +152,26 @@ impl Squeeze {
         self.leaving = leaving.into_iter().filter(|name| self.cluster.is_alive(name)).collect();
     }
 
+    /// Starts the dead servers again whose disks have what a range waits for.
+    pub(super) fn revive_missed(&mut self) {
+        if !self.disks {
+            return;
+        }
+        let missed = self.cluster.missed(LEADER);
+        for name in self.servers.clone() {
+            if !self.cluster.is_alive(&name)
+                && self.cluster.stored_identities(&name).iter().any(|id| missed.contains(id))
+            {
+                let seed = self.rng.bits();
+                self.start_server(&name, seed);
+            }
+        }
+    }
+
     /// Whether the ring can do without a server: every key keeps a holder that lives.
     pub(super) fn may_kill(&self, name: &str) -> bool {
-        if self.spares_nobody {
-            return self.living().len() > 1;
+        if self.spares_nobody || self.record {
+            return self.record || self.living().len() > 1;
         }
         let others: Vec<NodeId> = self
             .living()
@@ -198,8 +214,7 @@ impl Squeeze {
     fn restart(&mut self, name: &str) {
         if !self.cluster.is_alive(name) && self.may_join() {
             let seed = self.rng.bits();
-            let config = self.config(seed);
-            self.cluster.spawn_server(name, config);
+            self.start_server(name, seed);
             // Another life: it was not asked to leave.
             self.leaving.remove(name);
         }
@@ -306,7 +321,8 @@ impl Squeeze {
                     self.tell_late();
                 }
             }
-            15 if self.spares_nobody => self.lose_answers(),
+            15 if self.record && self.rng.chance(50) => self.fell_ring(),
+            15 if self.spares_nobody || self.record => self.lose_answers(),
             _ if self.leader_restarts => self.strike_leader(),
             _ => self.flap(),
         }

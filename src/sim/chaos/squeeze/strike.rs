@@ -178,9 +178,28 @@ impl Squeeze {
             self.cluster.crash(name);
             self.leaving.remove(name);
         }
-        for _ in names {
-            let seed = self.rng.bits();
-            self.join(seed);
+        for name in names {
+            if self.disks {
+                let in_ms = self.rng.between(10, 600);
+                self.later(in_ms, Undo::Restart(name));
+            } else {
+                let seed = self.rng.bits();
+                self.join(seed);
+            }
+        }
+    }
+
+    /// Every process dies at once, the leader too where that may be; they come back with their disks,
+    /// in any order, and some only when the storm is over.
+    pub(super) fn fell_ring(&mut self) {
+        let for_ms = self.rng.between(20, 500);
+        self.behead(for_ms);
+        for name in self.living() {
+            self.kill(&name);
+            if self.rng.chance(80) {
+                let in_ms = self.rng.between(10, 600);
+                self.later(in_ms, Undo::Restart(name));
+            }
         }
     }
 
