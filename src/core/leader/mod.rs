@@ -209,7 +209,7 @@ impl Leader {
             Ok(request) => request,
             Err(error) => {
                 let why = error.to_string();
-                out.push(Output::Note(Note::BadFrame { peer_ip: origin.peer_ip.clone(), why }));
+                out.push(Output::Note(Note::BadFrame { peer_ip: origin.peer_ip.to_string(), why }));
                 let message = reply::error(&error);
                 return out.push(Output::Reply { to, message, then: Then::Close });
             }
