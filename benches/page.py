@@ -11,7 +11,7 @@ from table import Row, Table, figure
 START = "<!-- The table: written by `make bench PAGE=docs/performance.md` -->"
 END = "<!-- The end of the table -->"
 COUNT = re.compile(r"(.*), (\d+) (?:clients|at once)$")
-SERVERS = re.compile(r"(?:view change|heartbeat of ours, machine alone), ([\d,]+)")
+SERVERS = re.compile(r"view change, ([\d,]+) servers, (one \w+)")
 
 
 def write_page(table: Table, path: Path, how: str) -> None:
@@ -74,13 +74,17 @@ def draw(table: Table, folder: Path) -> None:
     for row in table.rows:
         found = SERVERS.match(row.what)
         if found:
-            unit = 1000.0 if row.unit == "ms" else 1.0
-            name = "longest step" if row.unit == "ms" else "one heartbeat"
-            point = (float(found[1].replace(",", "")), row.ours.median * unit / 1000)
-            costs.setdefault(name, []).append(point)
+            point = (float(found[1].replace(",", "")), row.ours.median)
+            costs.setdefault(found[2], []).append(point)
     if costs:
         path = folder / "performance-servers.svg"
-        plot(path, "The view leader's computing", "servers in the view", "ms", costs)
+        plot(
+            path,
+            "What the view leader computes for a change of the view",
+            "servers in the view",
+            "ms",
+            costs,
+        )
 
 
 def by_clients(rows: list[Row]) -> dict[str, list[tuple[float, float]]]:

@@ -9,6 +9,7 @@ from table import Row, Series, Table, alternate
 KEYS = 10_000
 HEARTBEATS_PER_SECOND = 1_000  # 10,000 servers, one each 10 s
 HEARTBEAT_SERVERS = 10_000
+VIEWS = (100, 300, 1_000)
 
 Run = Callable[[], float]
 
@@ -178,12 +179,12 @@ def show_leader(gauge: Gauge) -> None:
         row = gauge.row("leader", "lock get and release, kept open, 1 client", "k/s", runs)
         gauge.table.add(row)
         gauge.table.add(heartbeats(gauge, leader))
-    for servers, bound in ((1_000, 10.0), (10_000, 0.0)):
-        found = [gauge.loader.call("view", servers=servers) for _ in range(1)]
-        longest = Series(tuple(each["step_longest_us"] / 1000 for each in found))
-        what = f"view change, {servers:,} servers, longest step"
-        row = Row("leader", what, "ms", longest)
-        gauge.table.add(row.at_most(bound) if bound else row)
+    for servers in VIEWS:
+        found = [gauge.loader.call("view", servers=servers) for _ in range(gauge.rounds)]
+        for what, name in (("joins", "join_us"), ("lost", "end_us")):
+            took = Series(tuple(each[name] / 1000 for each in found))
+            row = Row("leader", f"view change, {servers:,} servers, one {what}", "ms", took)
+            gauge.table.add(row.at_most(10.0) if servers == max(VIEWS) else row)
         each_us = Series(tuple(each["heartbeat_us"] for each in found))
         what = f"heartbeat of ours, machine alone, {servers:,}"
         gauge.table.add(Row("leader", what, "µs", each_us))
