@@ -1,5 +1,8 @@
 //! The view leader's machine, fed by hand: what needs askers on several hosts, or exact times.
 
+#[path = "leader_machine/keeping.rs"]
+mod keeping;
+
 use dht::core::leader::{Leader, LeaderConfig};
 use dht::core::machine::{
     CallError, CallId, Input, Machine, Note, Origin, Output, ReplyTo, Target,

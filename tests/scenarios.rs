@@ -16,7 +16,7 @@
 //! Commands (times in ms unless `s` is said; a ring has one view leader, named `leader`):
 //!
 //! - `spawn leader [lease=SECONDS] [give_up=SECONDS] [record=1]`, `spawn server NAME [seed=N] [port=N]
-//!   [heartbeat=SECONDS]`, `spawn client NAME`; `kill NAME`, `pause NAME`, `resume NAME`;
+//!   [heartbeat=SECONDS] [disk=1]`, `spawn client NAME`; `kill NAME`, `pause NAME`, `resume NAME`;
 //!   `leave NAME`: asks a server to leave, and waits until it has; `ask-to-leave NAME` does not
 //!   wait; `left NAME` says whether it has
 //! - `cut NAME NAME`, `mend`, `latency MIN MAX`: what the network does

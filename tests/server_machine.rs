@@ -1,5 +1,7 @@
 //! The server's machine, fed by hand: what once went wrong, at the smallest scale at which it did.
 
+#[path = "server_machine/kept.rs"]
+mod kept;
 #[path = "server_machine/leaving.rs"]
 mod leaving;
 #[path = "server_machine/progress.rs"]

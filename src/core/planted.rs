@@ -73,6 +73,7 @@ bugs! {
     ReconcileTakesNothing: "Reconcile", "It takes the highest version, and aborts nothing.";
     ReconcileGivesNothing: "Reconcile", "It gives the result to all before it serves.";
     JoinerKeepsOld: "Moving", "A joiner first deletes what it has from before `since`.";
+    AsideUnchecked: "Moving", "A joiner holds what it had before only where the primary has the same.";
     SyncedUnbegun: "Moving", "A synced joiner has shown that it stands at the revision.";
     SyncedUndelivered: "Moving", "A synced joiner has every part.";
     SyncedWhileTrailing: "Moving", "A synced joiner holds every write acknowledged meanwhile.";

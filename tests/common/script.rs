@@ -129,7 +129,11 @@ impl Stage {
                 if let Some(seconds) = words.number("heartbeat") {
                     config.heartbeat_ms = seconds * 1_000;
                 }
-                self.cluster.spawn_server(name, config);
+                if words.number("disk").is_some() {
+                    self.cluster.spawn_server_with_disk(name, config);
+                } else {
+                    self.cluster.spawn_server(name, config);
+                }
                 self.servers.push(name.to_string());
             }
             "client" => {

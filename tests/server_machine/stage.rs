@@ -20,9 +20,18 @@ pub(crate) struct Stage {
 impl Stage {
     /// A server that the leader has accepted.
     pub(crate) fn new() -> Self {
-        let mut server = Server::new(ServerConfig { seed: 1, port: 1, ..ServerConfig::default() });
+        let config = ServerConfig { seed: 1, port: 1, ..ServerConfig::default() };
+        Stage::with(Server::new(config), |_, _| ())
+    }
+
+    /// The same of any server; `store` plays its disk, once it has started.
+    pub(crate) fn with(
+        mut server: Server,
+        store: impl FnOnce(&mut Server, &mut Vec<Output>),
+    ) -> Self {
         let mut out = Vec::new();
         server.handle(0, Input::Start, &mut out);
+        store(&mut server, &mut out);
         let (call, message) = leader_call(&out, "heartbeat").expect("a heartbeat at the start");
         let id = Object::parse(&message).unwrap().json("requestor").unwrap();
         let mut stage = Stage { server, id: Arc::from(id.as_str()), now: 0, replies: 0 };

@@ -94,9 +94,12 @@ impl Server {
             let fresh = (start..end).any(|slot| self.joined[usize::from(slot)] != since);
             if fresh && !planted(Planted::JoinerKeepsOld) {
                 // What is left of an earlier time may hold writes that never were.
-                self.store.wipe(start, end);
+                self.store.set_aside(start, end);
                 self.joined[usize::from(start)..usize::from(end)].fill(since);
             }
+        }
+        if !matches!(role, Role::Joiner) {
+            self.store.drop_aside(start, end);
         }
         if planted(Planted::LedAlways) && matches!(role, Role::Primary(_)) {
             self.joined[usize::from(start)..usize::from(end)].fill(LED);

@@ -23,7 +23,7 @@ impl Server {
             Body::Prepared { revision, number } => self.prepared(now, from, revision, number, out),
             Body::Confirmed { span, round } => {
                 if self.stands(span) {
-                    self.confirmed(from, span, round, out);
+                    self.confirmed(now, from, span, round, out);
                 }
             }
             Body::Holdings { span, slots } => {
@@ -57,6 +57,7 @@ impl Server {
             | Body::Confirm { span, .. }
             | Body::Ask { span }
             | Body::Pull { span, .. }
+            | Body::Keep { span, .. }
             | Body::Chunk { span, .. } => *span,
             _ => return,
         };
@@ -74,8 +75,14 @@ impl Server {
             Body::Prepare { span, number, key, cell, id, repeated, voted } => {
                 self.prepare(from, span, number, &key, &cell, id, repeated, voted, out);
             }
+            Body::Confirm { span, round: 0 } if self.store.has_aside(span.0, span.1) => {
+                self.tell_aside(from, span, out);
+            }
             Body::Confirm { span, round } => {
                 self.send(from, Body::Confirmed { span, round }, out);
+            }
+            Body::Keep { span, number, fingerprint } => {
+                self.keep_aside(from, span, number, fingerprint, out);
             }
             Body::Ask { span } => self.tell_holdings(from, span, out),
             Body::Pull { span, after } => self.give(from, span, after, out),

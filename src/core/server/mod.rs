@@ -5,6 +5,7 @@
 //! the leader says; `sync` and `reconcile` move slots.
 
 mod adopt;
+mod aside;
 pub mod audit;
 mod commands;
 pub mod data;

@@ -88,9 +88,16 @@ impl Server {
     }
 
     /// A replica still stands at our revision.
-    pub(super) fn confirmed(&mut self, from: &NodeId, span: Span, round: u64, out: &mut Out) {
+    pub(super) fn confirmed(
+        &mut self,
+        now: Millis,
+        from: &NodeId,
+        span: Span,
+        round: u64,
+        out: &mut Out,
+    ) {
         if round == 0 {
-            return self.joiner_begun(from, span, out);
+            return self.joiner_begun(now, from, span, out);
         }
         let Some(hold) = self.holds.exactly(span) else {
             return;

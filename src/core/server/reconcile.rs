@@ -54,6 +54,9 @@ impl Server {
         out: &mut Out,
     ) {
         let theirs: BTreeMap<Slot, u64> = slots.iter().copied().collect();
+        if self.sync_mut(span.0, from).is_some() {
+            return self.joiner_offers(now, from, span, theirs, out);
+        }
         let store = &self.store;
         let Some(hold) = self.holds.exactly(span) else {
             return;
@@ -161,8 +164,10 @@ impl Server {
             }
             let others: Vec<NodeId> =
                 hold.entry.active.iter().skip(1).map(|peer| peer.id().clone()).collect();
-            let pushes: BTreeMap<NodeId, Sync> =
-                others.iter().map(|id| (id.clone(), Sync::of(revision, merged.clone()))).collect();
+            let pushes: BTreeMap<NodeId, Sync> = others
+                .iter()
+                .map(|id| (id.clone(), Sync::push(revision, merged.clone())))
+                .collect();
             if let Some(reconcile) = hold.primary().and_then(|p| p.reconcile.as_mut()) {
                 reconcile.pushes = Some(pushes);
             }

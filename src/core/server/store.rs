@@ -32,6 +32,9 @@ pub(super) struct Store {
     remembered: usize,
     /// What the disk does not have yet.
     pub(super) log: Log,
+    /// What a joiner has from before it joined. Invariant: the disk has it too, but for names that the
+    /// slot itself has got since.
+    aside: BTreeMap<Slot, Box<SlotData>>,
 }
 
 /// One slot's content.
@@ -69,7 +72,15 @@ impl Store {
     /// Holds nothing, and will remember so many requests of each slot.
     pub(super) fn new(remembered: usize) -> Self {
         let slots = (0..SLOT_COUNT).map(|_| None).collect();
-        Store { slots, keys: 0, bytes: 0, changes: 0, remembered, log: Log::default() }
+        Store {
+            slots,
+            keys: 0,
+            bytes: 0,
+            changes: 0,
+            remembered,
+            log: Log::default(),
+            aside: BTreeMap::new(),
+        }
     }
 
     /// Holds a value unless a newer one is held; true where it was taken.
@@ -269,6 +280,75 @@ impl Store {
             self.keys -= data.cells.len();
             self.bytes -= data.bytes;
         }
+        if !self.aside.is_empty() {
+            self.aside.retain(|slot, _| !(start..end).contains(slot));
+        }
+    }
+
+    /// Empties the slots `start..end`, and puts their content aside. Of a slot of which something is
+    /// aside already, nobody could tell any more what the disk has: that is deleted.
+    pub(super) fn set_aside(&mut self, start: Slot, end: Slot) {
+        for slot in start..end {
+            let Some(data) = self.slots[usize::from(slot)].take() else { continue };
+            self.changes += 1;
+            self.keys -= data.cells.len();
+            self.bytes -= data.bytes;
+            if self.aside.remove(&slot).is_some() {
+                self.log.wipe(slot, slot + 1);
+            } else {
+                self.aside.insert(slot, data);
+            }
+        }
+    }
+
+    /// Whether anything of `start..end` is aside.
+    pub(super) fn has_aside(&self, start: Slot, end: Slot) -> bool {
+        self.aside.range(start..end).next().is_some()
+    }
+
+    /// What is aside of `start..end`: slots and fingerprints.
+    pub(super) fn aside(&self, start: Slot, end: Slot) -> impl Iterator<Item = (Slot, u64)> {
+        let aside = self.aside.range(start..end);
+        aside.map(|(slot, data)| (*slot, data.fingerprint ^ data.memory()))
+    }
+
+    /// Deletes what is aside of `start..end`: the slots have got something else.
+    pub(super) fn drop_aside(&mut self, start: Slot, end: Slot) {
+        let within: Vec<Slot> = self.aside.range(start..end).map(|(slot, _)| *slot).collect();
+        for slot in within {
+            self.aside.remove(&slot);
+            self.log.wipe(slot, slot + 1);
+            let Some(data) = self.slots[usize::from(slot)].as_deref() else { continue };
+            data.cells.iter().for_each(|(key, cell)| self.log.cell(slot, key, cell));
+            data.recent.iter().for_each(|executed| self.log.request(slot, *executed));
+            self.log.memory(slot, &data.memory);
+        }
+    }
+
+    /// Takes what is aside of a slot as though it came in a part, where it has this fingerprint; whether
+    /// it has.
+    pub(super) fn take_aside(&mut self, slot: Slot, fingerprint: u64) -> bool {
+        let same = |data: &SlotData| {
+            data.fingerprint ^ data.memory() == fingerprint || planted(Planted::AsideUnchecked)
+        };
+        if !self.aside.get(&slot).is_some_and(|data| same(data)) {
+            return false;
+        }
+        let Some(data) = self.aside.remove(&slot) else { return false };
+        let since: Vec<Text> = self.cells(slot).map(|(key, _)| key.clone()).collect();
+        for (key, cell) in &data.cells {
+            self.apply_stored(slot, key, cell);
+        }
+        for executed in &data.recent {
+            self.remember_stored(slot, *executed);
+        }
+        self.forget(slot, data.memory);
+        // Names that came since may have overwritten on disk what is newer.
+        for key in since {
+            let cell = self.slot(slot).and_then(|data| data.cells.get(&key)).cloned();
+            cell.iter().for_each(|cell| self.log.cell(slot, &key, cell));
+        }
+        true
     }
 
     /// All names, slot by slot.

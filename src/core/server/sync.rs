@@ -27,9 +27,11 @@ pub(super) struct Sync {
     pub(super) todo: BTreeSet<Slot>,
     /// Slots on their way.
     pub(super) flight: BTreeMap<Slot, Flight>,
-    /// Whether the server has shown that it stands at our revision (and so has wiped what it had
+    /// Whether the server has shown that it stands at our revision (and so has put aside what it had
     /// from before).
     pub(super) begun: bool,
+    /// The fingerprints of what it has put aside: of slots that are as ours nothing need be sent.
+    offers: BTreeMap<Slot, u64>,
     /// Whether it holds all that we hold, and the leader was told: from then on every write and
     /// every confirmation needs it.
     pub(super) synced: bool,
@@ -53,10 +55,22 @@ pub(super) struct Flight {
     bytes: usize,
 }
 
+impl Flight {
+    /// A slot that is on its way as a whole, and has no bytes.
+    pub(super) fn whole(number: u64, sent_at: Millis) -> Self {
+        Flight { number, after: None, next: None, sent_at, bytes: 0 }
+    }
+}
+
 impl Sync {
     /// A transfer of these slots.
     pub(super) fn of(since: Revision, todo: BTreeSet<Slot>) -> Self {
         Sync { since, todo, ..Sync::default() }
+    }
+
+    /// What an active server lacked at a fail-over.
+    pub(super) fn push(since: Revision, todo: BTreeSet<Slot>) -> Self {
+        Sync { begun: true, ..Sync::of(since, todo) }
     }
 
     /// Whether slots are missing or something is not acknowledged.
@@ -74,10 +88,22 @@ impl Sync {
         self.todo.is_empty() && self.flight.is_empty()
     }
 
+    /// The server has put this aside; each slot of it has to be answered for.
+    pub(super) fn offer(&mut self, offers: impl Iterator<Item = (Slot, u64)>) {
+        self.offers = offers.collect();
+        self.todo.extend(self.offers.keys());
+    }
+
+    /// What the server has put aside for a slot; asked once.
+    pub(super) fn take_offer(&mut self, slot: Slot) -> Option<u64> {
+        self.offers.remove(&slot)
+    }
+
     /// Keeps the slots for which `inside` holds.
     pub(super) fn keep(&mut self, inside: &impl Fn(&Slot) -> bool) {
         self.todo.retain(inside);
         self.flight.retain(|slot, _| inside(slot));
+        self.offers.retain(|slot, _| inside(slot));
     }
 
     /// A new revision has begun: what is on its way will be refused, so it starts again.
@@ -147,7 +173,9 @@ impl Server {
             let Some(sync) = hold.primary().and_then(|primary| transfer(primary, id)) else {
                 return;
             };
-            if sync.flight.len() >= SLOTS_IN_FLIGHT_MAX || sync.todo.is_empty() {
+            // One that has not begun may yet say what need not be sent.
+            let waits = !sync.begun && !planted(Planted::SyncedUnbegun);
+            if waits || sync.flight.len() >= SLOTS_IN_FLIGHT_MAX || sync.todo.is_empty() {
                 return;
             }
             if self.flight_bytes(id) >= FLIGHT_BYTES_MAX {
@@ -172,7 +200,7 @@ impl Server {
         for hold in self.holds.iter_mut() {
             let start = hold.entry.start;
             let waits = hold.primary().and_then(|p| transfer(p, id)).is_some_and(|sync| {
-                !sync.todo.is_empty() && sync.flight.len() < SLOTS_IN_FLIGHT_MAX
+                sync.begun && !sync.todo.is_empty() && sync.flight.len() < SLOTS_IN_FLIGHT_MAX
             });
             if waits {
                 starts.push(start);
@@ -198,6 +226,9 @@ impl Server {
         after: Option<Text>,
         out: &mut Out,
     ) {
+        if after.is_none() && self.has_same(span.0, id) {
+            return self.send_keep(now, span, id, out);
+        }
         let part = self.store.part(span.0, after.as_ref());
         let next = part.cells.last().filter(|_| !part.last).map(|(key, _)| key.clone());
         let fresh = self.next_number();
@@ -235,6 +266,7 @@ impl Server {
         if !joins && !matches!(hold.role, Role::Replica) {
             return;
         }
+        self.store.drop_aside(span.0, span.1);
         let taken = self.store.merge(span.0, part);
         for key in &taken {
             self.local.overtake(key);
@@ -275,13 +307,14 @@ impl Server {
     }
 
     /// A joiner stands at our revision.
-    pub(super) fn joiner_begun(&mut self, from: &NodeId, span: Span, out: &mut Out) {
+    pub(super) fn joiner_begun(&mut self, now: Millis, from: &NodeId, span: Span, out: &mut Out) {
         let Some(hold) = self.holds.at_mut(span.0) else {
             return;
         };
         if let Some(sync) = hold.primary().and_then(|primary| primary.syncs.get_mut(from)) {
             sync.begun = true;
         }
+        self.send_parts(now, span.0, from, out);
         self.check_synced(span.0, out);
     }
 

@@ -180,6 +180,16 @@ pub enum Body {
         /// The sender's name for the chunk.
         number: u64,
     },
+    /// Hold what you had of this slot before you joined, as though it came in a chunk: it is all that
+    /// the sender has.
+    Keep {
+        /// The slot, as a span of one.
+        span: Span,
+        /// The sender's name for the chunk.
+        number: u64,
+        /// Of the content that is meant; another is not to be held.
+        fingerprint: u64,
+    },
 }
 
 impl Body {
