@@ -17,24 +17,23 @@ use super::arguments::Arguments;
 const HEARTBEAT_MS: Millis = 10_000;
 
 /// How many joins and ends of leases are looked at; what counts is the one in the middle.
-const JOINS: usize = 101;
-const ENDS: usize = 3;
+const CHANGES: usize = 3;
 
 /// Fills a view and measures what one join, one end of a lease and one heartbeat take.
 pub(crate) fn measure(arguments: &Arguments) -> Result<String, String> {
     let servers: usize = arguments.or("servers", 1000)?;
     let mut town = Town::new();
-    let mut joins = Vec::new();
     for server in 0..servers {
-        joins.push(town.heartbeat(server));
+        town.join(server);
     }
-    let last = joins.split_off(joins.len().saturating_sub(JOINS));
+    town.settle();
+    let joins = (servers..servers + CHANGES).map(|server| town.heartbeat(server)).collect();
     let quiet = town.all_heartbeats(servers);
-    let ends = (1..=ENDS).map(|gone| town.without(gone, servers)).collect();
+    let ends = (1..=CHANGES).map(|gone| town.without(gone, servers)).collect();
     let us = |span: Duration| span.as_nanos() as f64 / 1000.0;
     Ok(format!(
         r#"{{"servers": {servers}, "join_us": {:.1}, "end_us": {:.1}, "heartbeat_us": {:.3}}}"#,
-        us(middle(last)),
+        us(middle(joins)),
         us(middle(ends)),
         us(quiet) / servers as f64,
     ))
@@ -92,6 +91,13 @@ impl Town {
 
     /// One server renews its lease, and the ring adopts what comes of it; how long the leader took.
     fn heartbeat(&mut self, server: usize) -> Duration {
+        let took = self.join(server);
+        self.settle();
+        took
+    }
+
+    /// The same, and nobody hears yet what comes of it.
+    fn join(&mut self, server: usize) -> Duration {
         let revision = self.acked.get(&*identity(server)).copied().unwrap_or(0);
         let holds = (revision == 0).then(Vec::new);
         let said = HeartbeatExtension {
@@ -103,9 +109,7 @@ impl Town {
         };
         let message = Reply::new().text("cmd", "heartbeat").number("port", 10_000 + server as u64);
         let message = message.raw("requestor", &identity(server)).value("dht", &said).finish();
-        let took = self.frame(message);
-        self.settle();
-        took
+        self.frame(message)
     }
 
     fn all_heartbeats(&mut self, servers: usize) -> Duration {
@@ -119,7 +123,7 @@ impl Town {
         self.longest = Duration::ZERO;
         for _ in 0..4 {
             self.now += HEARTBEAT_MS;
-            for server in gone..servers {
+            for server in gone..servers + CHANGES {
                 self.heartbeat(server);
             }
         }
