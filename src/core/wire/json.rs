@@ -171,13 +171,10 @@ impl<'a> Object<'a> {
     }
 }
 
-/// Whether the inside of a JSON string means this name. Names are seldom escaped, so they are not
-/// decoded beforehand.
+/// Whether the inside of a JSON string means this name. Few are escaped, so none is decoded before.
 fn is_name(written: &str, name: &str) -> bool {
-    if !written.contains('\\') {
-        return written == name;
-    }
-    decode_inner(written).is_some_and(|text| text.as_bytes() == name.as_bytes())
+    let decoded = || decode_inner(written).is_some_and(|text| text.as_bytes() == name.as_bytes());
+    if written.contains('\\') { decoded() } else { written == name }
 }
 
 /// Decodes a JSON string that a scanner has accepted; `None` for another value.
@@ -385,7 +382,6 @@ impl<'a> Scanner<'a> {
     fn string(&mut self) -> Result<(), JsonError> {
         self.expect(b'"')?;
         loop {
-            // What needs no look at itself is passed over in one go.
             let rest = &self.text.as_bytes()[self.at..];
             let plain = rest.iter().position(|byte| matches!(byte, b'"' | b'\\' | 0..0x20));
             self.at += plain.unwrap_or(rest.len());
