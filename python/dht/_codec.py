@@ -152,14 +152,19 @@ def _all_or_failed(ends: dict[str, Any]) -> dict[str, Any]:
     raise ManyFailed(errors, {name: end for name, end in ends.items() if name not in errors})
 
 
+VIEW_REQUEST = json.dumps({"cmd": "query_servers"})
+"""The question for the view; with `dht` its answer would tell all about the ring's ranges."""
+
+
 def request(cmd: str, **fields: Any) -> str:
-    """Return a plain request."""
-    return json.dumps({"cmd": cmd} | fields)
+    """Return a request that says that the connection is kept open."""
+    return json.dumps({"cmd": cmd, **fields, "dht": 1})
 
 
 def set_request(name: str, value: Any) -> str:
     """Return the request that stores a value on one server."""
-    return f'{{"cmd": "set", "key": {encode_name(name)}, "val": {encode_value(value)}}}'
+    pair = f'"key": {encode_name(name)}, "val": {encode_value(value)}'
+    return f'{{"cmd": "set", {pair}, "dht": 1}}'
 
 
 def lock_request(command: str, lock: str, client: str) -> str:

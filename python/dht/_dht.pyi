@@ -395,12 +395,13 @@ class Client:
             MessageTooLarge: The message is longer than a limit allows.
         """
 
-    def call_address(self, address: str, request: str) -> str:
+    def call_address(self, address: str, request: str, timeout_ms: int | None = None) -> str:
         """Send a request to any server and wait for the reply.
 
         Args:
             address: `HOST:PORT`.
             request: A JSON object.
+            timeout_ms: How long it may take, where that is shorter than the client's timeout.
 
         Returns:
             The reply, a JSON object; `{"error": "can't connect to HOST"}` where nobody was reached.
@@ -485,6 +486,10 @@ class Client:
         Args:
             seconds: How long, 0 or more.
         """
+
+    @property
+    def real(self) -> bool:
+        """True: time passes by itself, and threads may wait at once."""
 
     def monotonic(self) -> float:
         """Return the seconds since the client was made."""
@@ -596,9 +601,11 @@ class SimCluster:
             timeout_ms: How long the reply is waited for.
 
         Returns:
-            The reply, a JSON object; `{"error": "can't connect to ADDRESS"}` where none came.
+            The reply, a JSON object; `{"error": "can't connect to ADDRESS"}` where nobody was
+            reached.
 
         Raises:
+            OutcomeUnknown: The request was sent, and no reply came in time.
             MessageTooLarge: The request is longer than 16 MiB.
         """
 

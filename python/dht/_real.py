@@ -108,6 +108,8 @@ class RealRing:
         observer = self._observer(address)
         try:
             return observer.call_server(request)
+        except _dht.OutcomeUnknown as error:
+            return json.dumps({"error": str(error)})
         finally:
             observer.close()
 

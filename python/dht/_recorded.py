@@ -82,6 +82,11 @@ class RecordedTransport:
         self._transport = transport
         self._recorder = recorder
 
+    @property
+    def real(self) -> bool:
+        """Whether time passes by itself, and threads may wait at once."""
+        return self._transport.real
+
     def call_server(self, request: str) -> str:
         """Send a request to the client's server and return its reply."""
         return self._transport.call_server(request)
@@ -90,9 +95,9 @@ class RecordedTransport:
         """Send a request to the view leader and return its reply."""
         return self._transport.call_viewleader(request)
 
-    def call_address(self, address: str, request: str) -> str:
+    def call_address(self, address: str, request: str, timeout_ms: int | None = None) -> str:
         """Send a request to the server at `HOST:PORT` and return its reply."""
-        return self._transport.call_address(address, request)
+        return self._transport.call_address(address, request, timeout_ms)
 
     def setr(self, key: str, value: str) -> list[str]:
         """Store a value; return the addresses of the servers that hold it."""

@@ -13,6 +13,15 @@ class Transport(Protocol):
     `sleep` costs nothing.
     """
 
+    @property
+    def real(self) -> bool:
+        """Whether time passes by itself, and threads may wait at once.
+
+        Where it does not, threads that called at once would take turns in an order that nothing
+        decides.
+        """
+        ...
+
     def call_server(self, request: str) -> str:
         """Send a request to the client's server and return its reply."""
         ...
@@ -21,8 +30,11 @@ class Transport(Protocol):
         """Send a request to the view leader and return its reply."""
         ...
 
-    def call_address(self, address: str, request: str) -> str:
-        """Send a request to the server at `host:port` and return its reply."""
+    def call_address(self, address: str, request: str, timeout_ms: int | None = None) -> str:
+        """Send a request to the server at `host:port` and return its reply.
+
+        `timeout_ms` counts where it is shorter than the client's own timeout.
+        """
         ...
 
     def setr(self, key: str, value: str) -> list[str]:

@@ -1,11 +1,14 @@
 """A ring of simulated nodes: no sockets, no threads, and no waiting."""
 
+import json
 import math
 from collections.abc import Sequence
 
 from dht import _dht
+from dht._json import loads
 from dht._ring import ASK_TIMEOUT_SECONDS
 from dht._transport import Transport
+from dht._turns import Turns
 
 TRACE_LINES = 2000
 """How many lines of trace a virtual cluster keeps unless told otherwise."""
@@ -44,6 +47,7 @@ class VirtualRing:
         self._lives = 0
         self._clients = 0
         self._observes = False
+        self._turns = Turns()
 
     def start_leader(self, *, new: bool) -> str:
         """Start the view leader; `new`: its ring never had one. Return its address."""
@@ -79,14 +83,17 @@ class VirtualRing:
         self._clients += 1
         name = f"client {self._clients}"
         self._sim.start_client(name, self._life(), milliseconds(timeout))
-        return name, VirtualTransport(self._sim, name, server, self._leader, timeout)
+        return name, VirtualTransport(self._sim, self._turns, name, server, self._leader, timeout)
 
     def ask(self, address: str, request: str) -> str:
         """Send a request to a server, and return its reply; one with `error` where none came."""
         if not self._observes:
             self._observes = True
             self._sim.start_client(_OBSERVER, self._life(), milliseconds(ASK_TIMEOUT_SECONDS))
-        return self._sim.ask(_OBSERVER, address, request, milliseconds(ASK_TIMEOUT_SECONDS))
+        try:
+            return self._sim.ask(_OBSERVER, address, request, milliseconds(ASK_TIMEOUT_SECONDS))
+        except _dht.OutcomeUnknown as error:
+            return json.dumps({"error": str(error)})
 
     def view(self) -> str | None:
         """Return what the view leader answers `query_servers`; `None` where it does not."""
@@ -129,6 +136,7 @@ class VirtualTransport:
 
     Args:
         sim: The cluster.
+        turns: Who lets time pass among threads that wait for its locks.
         name: The client's node.
         server: The address of the client's server.
         leader: The address of the view leader.
@@ -136,26 +144,54 @@ class VirtualTransport:
     """
 
     def __init__(
-        self, sim: _dht.SimCluster, name: str, server: str, leader: str, timeout: float
+        self,
+        sim: _dht.SimCluster,
+        turns: Turns,
+        name: str,
+        server: str,
+        leader: str,
+        timeout: float,
     ) -> None:
         self._sim = sim
+        self._turns = turns
         self._name = name
         self._server = server
         self._leader = leader
         self._timeout_ms = milliseconds(timeout)
         self._closed = False
 
+    @property
+    def real(self) -> bool:
+        """False: time passes where somebody waits, and nobody waits at once."""
+        return False
+
     def call_server(self, request: str) -> str:
         """Send a request to the client's server and return its reply."""
-        return self._call(self._server, request)
+        return self._call(self._server, request, self._timeout_ms)
 
     def call_viewleader(self, request: str) -> str:
         """Send a request to the view leader and return its reply."""
-        return self._call(self._leader, request)
+        if '"lock_' not in request:
+            return self._call(self._leader, request, self._timeout_ms)
+        fields = loads(request)
+        lock, client = str(fields["lockid"]), str(fields["requestor"])
+        if fields["cmd"] == "lock_get":
+            self._turns.asks(lock, client)
+        status = None
+        try:
+            reply = self._call(self._leader, request, self._timeout_ms)
+            status = loads(reply).get("status")
+        finally:
+            if status in ("granted", "retry"):
+                self._turns.is_told(lock, client, granted=status == "granted")
+            else:
+                self._turns.leaves(lock, client)
+        return reply
 
-    def call_address(self, address: str, request: str) -> str:
+    def call_address(self, address: str, request: str, timeout_ms: int | None = None) -> str:
         """Send a request to the server at `HOST:PORT` and return its reply."""
-        return self._call(address, request)
+        wanted = self._timeout_ms if timeout_ms is None else min(timeout_ms, self._timeout_ms)
+        return self._call(address, request, wanted)
 
     def setr(self, key: str, value: str) -> list[str]:
         """Store a value; return the addresses of the servers that hold it."""
@@ -180,8 +216,9 @@ class VirtualTransport:
         return self._open().getr_many(self._name, list(keys))
 
     def sleep(self, seconds: float) -> None:
-        """Let virtual time pass; a signal ends it."""
-        advance(self._sim, seconds)
+        """Let virtual time pass, unless a thread that holds the lock goes on first."""
+        if self._turns.wait():
+            advance(self._sim, seconds)
 
     def monotonic(self) -> float:
         """Return the virtual time since the cluster began, in seconds."""
@@ -196,10 +233,11 @@ class VirtualTransport:
             except (_dht.BrokenRule, RuntimeError):
                 return  # what is of no use any more need not be closed
 
-    def _call(self, address: str, request: str) -> str:
-        return self._open().ask(self._name, address, request, self._timeout_ms)
+    def _call(self, address: str, request: str, timeout_ms: int) -> str:
+        return self._open().ask(self._name, address, request, timeout_ms)
 
     def _open(self) -> _dht.SimCluster:
+        self._turns.uses()
         if self._closed:
             raise ValueError("the client is closed")
         return self._sim

@@ -3,13 +3,17 @@
 import asyncio
 import os
 import threading
+import time
 from collections.abc import Awaitable, Iterable, Mapping
 from types import TracebackType
-from typing import Any, Self, TypeVar
+from typing import TYPE_CHECKING, Any, Self, TypeVar
 
 from dht import _codec, _dht, _locks
 from dht._limits import MESSAGE_BYTES_MAX
 from dht.errors import DhtError, DidNotHappen, OutcomeUnknown
+
+if TYPE_CHECKING:  # who asks for no status does without
+    from dht.status import Status
 
 __all__ = ["AsyncClient", "AsyncLock"]
 
@@ -181,7 +185,24 @@ class AsyncClient:
             NoViewLeader: The view leader cannot be reached.
             DhtError: The view leader said no, or did not answer.
         """
-        return _codec.decode_view(await self._ask_viewleader(_codec.request("query_servers")))
+        return _codec.decode_view(await self._ask_viewleader(_codec.VIEW_REQUEST))
+
+    async def status(self) -> "Status":
+        """Look at the whole ring; result and errors are those of `dht.Client.status`."""
+        from dht import _status
+
+        async def answer(address: str) -> str | None:
+            try:
+                async with asyncio.timeout(_status.ASK_TIMEOUT_S):
+                    return await self._ask_address(address, _status.SERVER_REQUEST)
+            except (DhtError, OSError):
+                return None
+
+        said = await self._ask_viewleader(_status.LEADER_REQUEST)
+        addresses = _status.addresses(said)
+        answers = await asyncio.gather(*map(answer, addresses))
+        both = dict(zip(addresses, answers, strict=True))
+        return _status.decode(said, both, time.monotonic())
 
     async def lock_get(
         self, lock: str, client: str, wait: bool = True, timeout: float | None = None
@@ -249,6 +270,10 @@ class AsyncClient:
     async def _ask_viewleader(self, request: str) -> str:
         link = self._link()
         return str(await link.answer(link.pipeline.call_viewleader(request)))
+
+    async def _ask_address(self, address: str, request: str) -> str:
+        link = self._link()
+        return str(await link.answer(link.pipeline.call_address(address, request)))
 
     async def _give_back(
         self, lock: str, client: str, asking: "asyncio.Future[str]", error: BaseException

@@ -265,14 +265,13 @@ class Client:
             NoViewLeader: The view leader cannot be reached.
             DhtError: The view leader said no, or did not answer.
         """
-        request = _codec.request("query_servers")
-        return _codec.decode_view(self._transport.call_viewleader(request))
+        return _codec.decode_view(self._transport.call_viewleader(_codec.VIEW_REQUEST))
 
     def status(self) -> "Status":
         """Look at the whole ring: servers, ranges, what moves and how far it is, and locks.
 
         The view leader is asked, and then every server what it holds; one that does not answer
-        within 2 seconds has no `figures`. Nor have those that a client of a `Cluster` looks at.
+        within 2 seconds has no `figures`.
 
         Raises:
             NoViewLeader: The view leader cannot be reached.
@@ -282,14 +281,9 @@ class Client:
             >>> client.status().slots("settled")
             10000
         """
-        from dht.status import take
+        from dht._status import take
 
-        def ask_viewleader(fields: dict[str, Any]) -> dict[str, Any]:
-            reply = self._transport.call_viewleader(_codec.request(**fields))
-            return _codec.viewleader_reply(reply)
-
-        real = isinstance(self._transport, _dht.Client)
-        return take(ask_viewleader, _ask_at if real else None)
+        return take(self._transport)
 
     def lock_get(
         self, lock: str, client: str, wait: bool = True, timeout: float | None = None
@@ -419,14 +413,3 @@ class Client:
             listed = _codec.decode_keys(self._transport.call_address(address, request))
             names.update(dict.fromkeys(listed))
         return sorted(names)
-
-
-def _ask_at(address: str, fields: dict[str, Any]) -> dict[str, Any]:
-    """Ask one server; a client of its own does not wait for others that are silent."""
-    from dht.status import ASK_TIMEOUT_S
-
-    native = _dht.Client(server=address, timeout_ms=_codec.milliseconds(ASK_TIMEOUT_S))
-    try:
-        return _codec.server_reply(native.call_server(_codec.request(**fields)))
-    finally:
-        native.close()

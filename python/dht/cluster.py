@@ -46,7 +46,9 @@ class Cluster:
     same again.
 
     It may be used from several threads. In virtual time each call runs to its end before the next
-    one begins; to have operations overlap, use `setr_many` and `getr_many`.
+    one begins; to have operations overlap, use `setr_many` and `getr_many`. A thread that waits for
+    a lock of another thread lets no virtual time pass, but waits until that one has used the
+    cluster again; unless it has ended, waits for this one, or does nothing for a real second.
 
     Args:
         servers: How many servers there are at the start.

@@ -1,25 +1,14 @@
 """What a ring is doing now: what `Client.status` returns and `dht status` shows."""
 
 import json
-import time
-from collections.abc import Callable
 from dataclasses import asdict, dataclass, replace
 from typing import Any, Literal
-
-ASK_TIMEOUT_S = 2.0
-"""How long a server may take to say what it holds, before it counts as silent."""
-
-ASKED_AT_ONCE = 16
-"""How many servers are asked at the same time."""
 
 OTHER_COPIES = 2
 """How many copies beside its own make the end of a server harmless."""
 
 REASONS_MAX = 3
 """How many reasons against a restart are told in full."""
-
-Ask = Callable[[dict[str, Any]], dict[str, Any]]
-AskAt = Callable[[str, dict[str, Any]], dict[str, Any]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -162,7 +151,7 @@ class Status:
         ranges: The ranges, by slot; slots that were never given to anybody are left out.
         locks: The locks that are held; at most 1,000.
         locks_held: How many locks are held in all.
-        taken_at: When this was, in seconds of `time.monotonic`.
+        taken_at: When this was, in seconds: of `time.monotonic`, or of a cluster's virtual time.
     """
 
     program: str
@@ -256,82 +245,3 @@ class Status:
 
 def _key(transfer: Transfer) -> tuple[str, str, int, int]:
     return transfer.source, transfer.target, transfer.start, transfer.end
-
-
-def take(ask_viewleader: Ask, ask_at: AskAt | None) -> Status:
-    """Look at a ring.
-
-    Args:
-        ask_viewleader: Sends a request to the view leader; raises what `Client.status` raises.
-        ask_at: Sends a request to a server; raises OSError or DhtError where it does not answer.
-            `None` where servers cannot be asked one by one.
-    """
-    reply = ask_viewleader({"cmd": "dht_status", "dht": 1})
-    said = reply["dht"]
-    addresses = [member["addr"] for member in said["members"] if member["id"] is not None]
-    figures = _all_figures(addresses, ask_at) if ask_at is not None else {}
-    return Status(
-        program=said["program"],
-        epoch=said["epoch"],
-        revision=said["revision"],
-        settled=said["settled"],
-        recovering=said["recovering"],
-        percent=said["percent"],
-        servers=tuple(_server(member, figures) for member in said["members"]),
-        ranges=tuple(_range(each) for each in said["ranges"]),
-        locks=tuple(LockStatus(**lock) for lock in reply["locks"]),
-        locks_held=said["locks_held"],
-        taken_at=time.monotonic(),
-    )
-
-
-def _server(member: dict[str, Any], figures: dict[str, ServerFigures | None]) -> ServerStatus:
-    return ServerStatus(
-        address=member["addr"],
-        identity=member["id"],
-        position=member["position"],
-        lease_left=member["lease_left_ms"] / 1000,
-        slots_primary=member["slots_primary"],
-        leaving=member["leaving"],
-        figures=figures.get(member["addr"]),
-    )
-
-
-def _range(said: dict[str, Any]) -> RangeStatus:
-    active, joining, leaving = (tuple(said[name]) for name in ("active", "joining", "leaving"))
-    return RangeStatus(
-        said["start"], said["end"], said["revision"], said["state"], active, joining, leaving
-    )
-
-
-def _all_figures(addresses: list[str], ask_at: AskAt) -> dict[str, ServerFigures | None]:
-    """Ask all servers at once: one that is silent must not hold up the others."""
-    if not addresses:
-        return {}
-    from concurrent.futures import ThreadPoolExecutor
-
-    with ThreadPoolExecutor(min(ASKED_AT_ONCE, len(addresses))) as pool:
-        answers = pool.map(lambda address: _figures(address, ask_at), addresses)
-        return dict(zip(addresses, answers, strict=True))
-
-
-def _figures(address: str, ask_at: AskAt) -> ServerFigures | None:
-    from dht._dht import DhtError
-
-    try:
-        said = ask_at(address, {"cmd": "dht_stats", "dht": 1})
-    except (OSError, DhtError, ValueError):
-        return None
-    counts = ("slots_done", "slots", "keys_done", "keys", "bytes_done", "bytes")
-    transfers = tuple(
-        Transfer(address, each["to"], each["start"], each["end"], *(each[name] for name in counts))
-        for each in said.get("transfers", ())
-    )
-    return ServerFigures(
-        said.get("program", ""),
-        said["keys"],
-        said["keys_primary"],
-        said["bytes"],
-        said["pending"],
-        transfers,
-    )

@@ -71,6 +71,11 @@ impl Reply {
         self.raw(name, &json)
     }
 
+    /// Says, to a sender that has said it of itself, that the connection is kept open.
+    pub fn keeps(self, extended: bool) -> Self {
+        if extended { self.raw("dht", r#"{"version": 1}"#) } else { self }
+    }
+
     /// The message.
     pub fn finish(mut self) -> Vec<u8> {
         self.0.push_str(if self.0.is_empty() { "{}" } else { "}" });

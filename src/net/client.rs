@@ -1,7 +1,7 @@
 //! The blocking client: what a program calls. Plain sockets, pooled and kept open; any thread may
 //! use it at any time.
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::VecDeque;
 use std::io;
 use std::net::TcpStream;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -14,6 +14,7 @@ use super::blocking::{Interrupted, Patience, connect, exchange, is_silent};
 use super::hosts::{Hosts, Round, SERVER_PORTS, VIEWLEADER_PORTS};
 use super::limits::Limits;
 use super::node::random_u64;
+use super::pool::{Kept, Pool, Reuse};
 use crate::core::client::{Client, ClientConfig, Op, OpError, Outcome};
 use crate::core::machine::{CallError, Input, Machine, Millis, Output, Target};
 use crate::core::wire::frame::FRAME_BYTES_MAX;
@@ -95,8 +96,8 @@ pub struct BlockingClient {
     /// Machines at rest. Each operation has one for itself, so that threads never wait for one
     /// another; it keeps what it has learnt of the view for the next.
     machines: Mutex<Vec<Client>>,
-    /// Connections at rest, by `host:port`.
-    pool: Mutex<HashMap<String, Vec<TcpStream>>>,
+    /// Connections at rest.
+    pool: Mutex<Pool<TcpStream>>,
     closed: AtomicBool,
 }
 
@@ -106,12 +107,12 @@ impl BlockingClient {
     pub fn new(options: ClientOptions) -> io::Result<Self> {
         let limits = Limits { message_bytes_max: options.message_bytes_max, ..Limits::default() };
         Ok(BlockingClient {
+            pool: Mutex::new(Pool::new(limits.pooled_max)),
             limits,
             viewleader: Hosts::parse(&options.viewleader, VIEWLEADER_PORTS)?,
             server: Hosts::parse(&options.server, SERVER_PORTS)?,
             started: Instant::now(),
             machines: Mutex::default(),
-            pool: Mutex::default(),
             closed: AtomicBool::new(false),
             options,
         })
@@ -120,22 +121,25 @@ impl BlockingClient {
     /// Sends one request to the server and gives its reply; the ports are tried in order until one
     /// replies without `error`. Where one port was named, its reply is given whatever it says.
     pub fn call_server(&self, request: &[u8], stop: StopCheck) -> Result<Vec<u8>, ClientError> {
-        self.call_range(&self.server, request, stop)
+        self.call_range(&self.server, request, self.options.timeout_ms, stop)
     }
 
     /// The same, to the view leader.
     pub fn call_viewleader(&self, request: &[u8], stop: StopCheck) -> Result<Vec<u8>, ClientError> {
-        self.call_range(&self.viewleader, request, stop)
+        self.call_range(&self.viewleader, request, self.options.timeout_ms, stop)
     }
 
-    /// The same, to a server at `host:port`.
+    /// The same, to a server at `host:port`, for at most `timeout_ms` where that is shorter than the
+    /// client's own.
     pub fn call_address(
         &self,
         addr: &str,
         request: &[u8],
+        timeout_ms: Millis,
         stop: StopCheck,
     ) -> Result<Vec<u8>, ClientError> {
-        self.call_range(&Hosts::one(addr.to_owned()), request, stop)
+        let timeout_ms = timeout_ms.min(self.options.timeout_ms);
+        self.call_range(&Hosts::one(addr.to_owned()), request, timeout_ms, stop)
     }
 
     /// Stores a value on the key's servers; gives their addresses, primary first.
@@ -189,13 +193,15 @@ impl BlockingClient {
         &self,
         hosts: &Hosts,
         request: &[u8],
+        timeout_ms: Millis,
         stop: StopCheck,
     ) -> Result<Vec<u8>, ClientError> {
         self.check(request.len())?;
         let mut round = Round::new(hosts);
+        let reuse = Reuse::of(request);
         for addr in &hosts.addrs {
-            let patience = self.patience(self.options.timeout_ms, stop);
-            if let Some(reply) = round.judge(self.exchange(addr, request, false, patience)?) {
+            let patience = self.patience(timeout_ms, stop);
+            if let Some(reply) = round.judge(self.exchange(addr, request, reuse, patience)?) {
                 return Ok(reply);
             }
         }
@@ -265,24 +271,27 @@ impl BlockingClient {
         self.check(message.len())?;
         let patience = self.patience(timeout_ms, stop);
         let result = match target {
-            Target::Addr(addr) => self.exchange(&addr, &message, keep, patience)?,
-            Target::Leader => self.search(&message, keep, patience)?,
+            Target::Addr(addr) => {
+                let reuse = if keep { Reuse::Known } else { Reuse::Never };
+                self.exchange(&addr, &message, reuse, patience)?
+            }
+            Target::Leader => self.search(&message, patience)?,
         };
         Ok(Some(Input::Returned { call, result }))
     }
 
-    /// Tries the view leader's addresses in order until one gives a reply without `error`.
+    /// Asks the view leader's addresses in order until one gives a reply without `error`; a machine
+    /// only asks for the view.
     fn search(
         &self,
         message: &[u8],
-        keep: bool,
         patience: Patience<'_>,
     ) -> Result<Result<Vec<u8>, CallError>, Interrupted> {
         let mut search = self.viewleader.search();
         while Instant::now() < patience.deadline
             && let Some(addr) = search.next()
         {
-            let result = self.exchange(addr, message, keep, patience)?;
+            let result = self.exchange(addr, message, Reuse::Any, patience)?;
             if let Some(reply) = search.judge(result) {
                 return Ok(Ok(reply));
             }
@@ -290,52 +299,53 @@ impl BlockingClient {
         Ok(search.give_up())
     }
 
-    /// One request and its reply, on a pooled connection where `keep`.
+    /// One request and its reply.
     fn exchange(
         &self,
         addr: &str,
         message: &[u8],
-        keep: bool,
+        reuse: Reuse,
         patience: Patience<'_>,
     ) -> Result<Result<Vec<u8>, CallError>, Interrupted> {
-        let stream = match if keep { self.take(addr) } else { None } {
-            Some(stream) => stream,
-            None => {
-                let limit = Duration::from_millis(self.limits.connect_ms);
-                match connect(addr, patience.at_most(limit))? {
-                    Ok(stream) => stream,
-                    Err(error) => return Ok(Err(error)),
+        if let Some(kept) = self.take(addr, reuse) {
+            match exchange(&kept.stream, message, self.limits.reply_bytes_max(), patience)? {
+                Err(error) if reuse.again(&error) && Instant::now() < patience.deadline => {}
+                result => {
+                    if result.is_ok() {
+                        self.put(addr, kept.further());
+                    }
+                    return Ok(result);
                 }
             }
-        };
-        let reply = exchange(&stream, message, self.limits.reply_bytes_max(), patience)?;
-        if keep && reply.is_ok() {
-            self.keep(addr, stream);
         }
-        Ok(reply)
+        let limit = Duration::from_millis(self.limits.connect_ms);
+        let stream = match connect(addr, patience.at_most(limit))? {
+            Ok(stream) => stream,
+            Err(error) => return Ok(Err(error)),
+        };
+        let result = exchange(&stream, message, self.limits.reply_bytes_max(), patience)?;
+        if let Ok(reply) = &result
+            && reuse != Reuse::Never
+        {
+            self.put(addr, Kept::first(stream, reuse, reply));
+        }
+        Ok(result)
     }
 
     /// Takes a pooled connection that is still open.
-    fn take(&self, addr: &str) -> Option<TcpStream> {
+    fn take(&self, addr: &str, reuse: Reuse) -> Option<Kept<TcpStream>> {
         loop {
-            let stream = lock(&self.pool).get_mut(addr)?.pop()?;
-            if is_silent(&stream) {
-                return Some(stream);
+            let kept = lock(&self.pool).take(addr, reuse)?;
+            if is_silent(&kept.stream) {
+                return Some(kept);
             }
         }
     }
 
-    fn keep(&self, addr: &str, stream: TcpStream) {
+    fn put(&self, addr: &str, kept: Kept<TcpStream>) {
         let mut pool = lock(&self.pool);
-        if self.closed.load(Ordering::SeqCst) {
-            return;
-        }
-        match pool.get_mut(addr) {
-            Some(list) if list.len() >= self.limits.pooled_max => {}
-            Some(list) => list.push(stream),
-            None => {
-                pool.insert(addr.to_owned(), vec![stream]);
-            }
+        if !self.closed.load(Ordering::SeqCst) {
+            pool.put(addr, kept);
         }
     }
 

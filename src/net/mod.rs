@@ -5,6 +5,7 @@
 
 mod batches;
 mod blocking;
+mod calls;
 mod client;
 mod connection;
 mod dial;
@@ -21,6 +22,7 @@ mod listener;
 mod node;
 mod notes;
 mod peer;
+mod pool;
 mod remote;
 mod session;
 

@@ -30,7 +30,7 @@ pub enum Party {
 pub enum Work {
     /// Operations on the ring, all at once and in no order.
     Ops(Vec<Op>),
-    /// One request that is sent as it is, on a connection of its own.
+    /// One request that is sent as it is.
     Call(Party, Vec<u8>),
 }
 

@@ -12,12 +12,14 @@ use tokio::task::{AbortHandle, spawn_local};
 use tokio::time::{Instant, sleep_until};
 
 use super::batches::Batches;
+use super::calls::Calls;
 use super::client::{ClientError, ClientOptions};
-use super::exchange::{connect, exchange, later};
+use super::exchange::later;
 use super::hosts::{Hosts, Round};
 use super::limits::Limits;
 use super::line::Line;
 use super::node::random_u64;
+use super::pool::Reuse;
 use super::remote::{Answer, Command, Done, Party, Ticket, Work};
 use crate::core::client::{Client, ClientConfig};
 use crate::core::machine::{CallError, CallId, Input, Machine, Millis, Output, Target};
@@ -68,6 +70,7 @@ pub(super) struct Session {
     message_bytes_max: usize,
     parties: Parties,
     limits: Limits,
+    calls: Calls,
     started: Instant,
     machine: Client,
     outputs: Vec<Output>,
@@ -85,11 +88,13 @@ impl Session {
         let message_bytes_max = options.message_bytes_max.min(i32::MAX as usize);
         let timeout_ms = options.timeout_ms;
         let config = ClientConfig { id: random_u64(), timeout_ms, message_bytes_max };
+        let limits = Limits { message_bytes_max: options.message_bytes_max, ..Limits::default() };
         Session {
             timeout_ms,
             message_bytes_max,
             parties,
-            limits: Limits { message_bytes_max: options.message_bytes_max, ..Limits::default() },
+            calls: Calls::new(&limits),
+            limits,
             started: Instant::now(),
             machine: Client::new(config),
             outputs: Vec::new(),
@@ -223,14 +228,14 @@ impl Session {
         if self.asking.len() > 1 {
             return;
         }
-        let (hosts, limits) = (self.parties.viewleader.clone(), self.limits.clone());
+        let (hosts, calls) = (self.parties.viewleader.clone(), self.calls.clone());
         let returns = self.returns.clone();
         spawn_local(async move {
             let mut search = hosts.search();
             while Instant::now() < deadline
                 && let Some(addr) = search.next()
             {
-                let result = call_addr(addr, &message, deadline, &limits).await;
+                let result = calls.call(addr, &message, Reuse::Any, deadline).await;
                 if let Some(reply) = search.judge(result) {
                     return returns.put(End::View(Ok(reply)));
                 }
@@ -241,9 +246,9 @@ impl Session {
 
     /// A call to a party that does not keep connections open.
     fn call_alone(&self, call: CallId, addr: String, message: Vec<u8>, deadline: Instant) {
-        let (limits, returns) = (self.limits.clone(), self.returns.clone());
+        let (calls, returns) = (self.calls.clone(), self.returns.clone());
         spawn_local(async move {
-            returns.give(call, call_addr(&addr, &message, deadline, &limits).await);
+            returns.give(call, calls.call(&addr, &message, Reuse::Never, deadline).await);
         });
     }
 
@@ -258,12 +263,13 @@ impl Session {
             Party::ViewLeader => self.parties.viewleader.clone(),
             Party::Addr(addr) => Arc::new(Hosts::one(addr)),
         };
-        let (limits, returns) = (self.limits.clone(), self.returns.clone());
+        let (calls, returns) = (self.calls.clone(), self.returns.clone());
+        let reuse = Reuse::of(&message);
         let timeout = Duration::from_millis(self.timeout_ms);
         let task = spawn_local(async move {
             let mut round = Round::new(&hosts);
             for addr in &hosts.addrs {
-                let result = call_addr(addr, &message, later(timeout), &limits).await;
+                let result = calls.call(addr, &message, reuse, later(timeout)).await;
                 if let Some(reply) = round.judge(result) {
                     return returns.put(End::Plain(ticket, Ok(reply)));
                 }
@@ -276,16 +282,4 @@ impl Session {
     fn now(&self) -> Millis {
         self.started.elapsed().as_millis() as Millis
     }
-}
-
-/// One request and its reply, on a connection of its own.
-async fn call_addr(
-    addr: &str,
-    message: &[u8],
-    deadline: Instant,
-    limits: &Limits,
-) -> Result<Vec<u8>, CallError> {
-    let limit = later(Duration::from_millis(limits.connect_ms));
-    let stream = connect(addr, deadline.min(limit)).await?;
-    exchange(&stream, message, deadline, limits.reply_bytes_max()).await
 }

@@ -60,9 +60,18 @@ impl Client {
     }
 
     /// Sends one request to any server.
-    #[pyo3(signature = (address, request))]
-    fn call_address(&self, py: Python<'_>, address: &str, request: &str) -> PyResult<String> {
-        self.call(py, |stop| self.client.call_address(address, request.as_bytes(), stop))
+    #[pyo3(signature = (address, request, timeout_ms = None))]
+    fn call_address(
+        &self,
+        py: Python<'_>,
+        address: &str,
+        request: &str,
+        timeout_ms: Option<Millis>,
+    ) -> PyResult<String> {
+        let timeout_ms = timeout_ms.unwrap_or(Millis::MAX);
+        self.call(py, |stop| {
+            self.client.call_address(address, request.as_bytes(), timeout_ms, stop)
+        })
     }
 
     /// Stores a value on the key's servers.
@@ -98,6 +107,12 @@ impl Client {
         let span = Duration::try_from_secs_f64(seconds)
             .map_err(|_| PyValueError::new_err("a wait is a number of seconds, 0 or more"))?;
         self.run(py, |stop| self.client.sleep(span, stop))
+    }
+
+    /// Whether threads may call at once without changing what happens.
+    #[getter]
+    fn real(&self) -> bool {
+        true
     }
 
     /// Seconds since the client was made.

@@ -41,7 +41,7 @@ pub(super) fn export(module: &Bound<'_, PyModule>) -> PyResult<()> {
 
 /// The exception for a failed call of the client.
 pub(super) fn from_client(error: &ClientError) -> PyErr {
-    let text = error.to_string();
+    let text = with_arguments(&error.to_string());
     match error {
         ClientError::Interrupted => PyRuntimeError::new_err(text),
         ClientError::Closed => PyValueError::new_err(text),
@@ -58,6 +58,12 @@ pub(super) fn from_client(error: &ClientError) -> PyErr {
             OpError::Unknown(_) => OutcomeUnknown::new_err(text),
         },
     }
+}
+
+/// The same text with the names of Python's arguments in place of the commands' options.
+fn with_arguments(text: &str) -> String {
+    text.replace("--viewleader", "`viewleader`")
+        .replace("--max-message-size", "`message_bytes_max`")
 }
 
 /// The exception for a node that cannot start: `ValueError` for an address of a wrong form, else

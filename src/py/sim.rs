@@ -10,7 +10,7 @@ use super::results::{parse, parse_key, to_ascii};
 use super::seat::Seat;
 use crate::core::client::{ClientConfig, Op, OpId, Outcome};
 use crate::core::leader::LeaderConfig;
-use crate::core::machine::Millis;
+use crate::core::machine::{CallError, Millis};
 use crate::core::server::ServerConfig;
 use crate::core::wire::frame::FRAME_BYTES_MAX;
 use crate::net::{ClientError, error_reply};
@@ -184,7 +184,10 @@ impl SimCluster {
         )?;
         match reply {
             Some(Ok(reply)) => to_ascii(reply.as_bytes()),
-            Some(Err(_)) | None => {
+            Some(Err(CallError::Lost(_))) | None => {
+                Err(from_client(&ClientError::Unanswered(address.to_owned())))
+            }
+            Some(Err(CallError::Refused | CallError::NotSent(_))) => {
                 let error = ClientError::Unreachable(address.to_owned()).to_string();
                 to_ascii(&error_reply(&error))
             }

@@ -261,6 +261,10 @@ class Memory:
         self.now = 0.0
         self.asked: list[str] = []
 
+    @property
+    def real(self) -> bool:
+        return False
+
     def call_server(self, request: str) -> str:
         self.asked.append(request)
         return '{"result": []}'
@@ -269,7 +273,7 @@ class Memory:
         self.asked.append(request)
         return '{"status": "ok"}' if "release" in request else '{"status": "retry"}'
 
-    def call_address(self, address: str, request: str) -> str:
+    def call_address(self, address: str, request: str, timeout_ms: int | None = None) -> str:
         return self.call_server(request)
 
     def setr(self, key: str, value: str) -> list[str]:

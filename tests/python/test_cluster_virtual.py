@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import json
 import re
+import threading
 import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -113,6 +115,81 @@ def test_a_partition_stops_both_directions(cluster: Cluster) -> None:
     cluster.heal()
     cluster.wait_settled()
     assert lonely.address in dict(cluster.view.servers)
+
+
+def test_what_is_not_answered_may_have_happened(cluster: Cluster) -> None:
+    """A server that is silent may have taken the request; one that is not there has not."""
+    server = cluster.servers[0]
+    client = cluster.client(server, timeout=2.0)
+    server.pause()
+    with pytest.raises(dht.OutcomeUnknown, match="it may have happened"):
+        client.set("a", 1)
+    server.resume()
+    assert client.get("a") == 1
+    server.kill()
+    with pytest.raises(dht.ServerUnreachable):
+        client.set("a", 2)
+
+
+def test_threads_that_wait_for_a_lock_let_no_time_pass(cluster: Cluster) -> None:
+    """Waiting costs what the holders' work takes, however slow their threads are."""
+    waiting = threading.Barrier(4, timeout=10)
+
+    def count(client: dht.Client) -> None:
+        waiting.wait()
+        with client.lock("counter", timeout=1.0):
+            seen = client.replicated.get("counter", 0)
+            sum(range(300_000))  # to the others it must not matter how long this takes
+            client.setr("counter", seen + 1)
+
+    before = cluster.monotonic()
+    with ThreadPoolExecutor(4) as pool:
+        list(pool.map(count, [cluster.client() for _ in range(4)]))
+    assert cluster.client().getr("counter") == 4
+    assert cluster.monotonic() - before < 0.5
+
+
+def test_a_lock_that_nobody_gives_back(cluster: Cluster) -> None:
+    """Time passes where its holder has ended, is this thread itself, or waits for this thread."""
+    client = cluster.client()
+
+    def late(lock: str, timeout: float) -> float:
+        before = cluster.monotonic()
+        with pytest.raises(TimeoutError, match="given back"):
+            client.lock_get(lock, f"late for {lock}", timeout=timeout)
+        return cluster.monotonic() - before
+
+    ended = threading.Thread(target=client.lock_get, args=("one", "ended"))
+    ended.start()
+    ended.join(10)
+    assert client.lock_get("two", "this thread")
+    began = time.monotonic()
+    assert late("one", 600) == pytest.approx(600, abs=1)
+    assert late("two", 600) == pytest.approx(600, abs=1)
+    assert time.monotonic() - began < 0.9
+    with ThreadPoolExecutor(1) as pool:
+        assert pool.submit(late, "two", 600).result(10) == pytest.approx(600, abs=1)
+
+
+def test_threads_that_wait_for_each_other(cluster: Cluster) -> None:
+    """Time passes, and their timeouts part them."""
+    both = threading.Barrier(2, timeout=10)
+
+    def cross(mine: str, other: str) -> str:
+        client = cluster.client()
+        with client.lock(mine):
+            both.wait()
+            try:
+                with client.lock(other, timeout=5.0):
+                    return "both"
+            except TimeoutError:
+                return "one"
+
+    began = time.monotonic()
+    with ThreadPoolExecutor(2) as pool:
+        ends = sorted(pool.map(cross, ("a", "b"), ("b", "a")))
+    assert ends == ["both", "one"]
+    assert time.monotonic() - began < 0.9
 
 
 def test_a_client_that_is_cut_off(cluster: Cluster) -> None:

@@ -106,7 +106,6 @@ def test_asyncio_has_the_same_methods() -> None:
     assert set(public(dht.Client)) - set(public(dht.AsyncClient)) == {
         "replicated",
         "over(transport)",
-        "status()",
     }
     assert set(public(dht.AsyncClient)) <= set(public(dht.Client))
 

@@ -138,7 +138,7 @@ def test_restart_safe(make_ring: Callable[..., Ring]) -> None:
         ended = Program(argv)
         assert ended.wait(20) == 1
         where = f"can't connect to 127.0.0.1:{nobody}"
-        remedy = "start viewleader.py, or name its host with `viewleader`"
+        remedy = "start viewleader.py, or name its host with --viewleader"
         assert ended.errors == [f"dht restart-safe: error: {where}; {remedy}"]
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import re
 import signal
@@ -108,6 +109,14 @@ def test_status_of_a_ring(make_ring: Callable[..., Ring]) -> None:
             assert each.figures.program == dht.__version__
         lock = said.locks[0]
         assert (lock.lock, lock.holder, lock.waiting, said.locks_held) == ("L", "one", 1, 1)
+
+    async def awaited() -> Status:
+        async with dht.AsyncClient(ring.leader.address) as client:
+            return await client.status()
+
+    asked = asyncio.run(awaited())
+    assert (asked.ranges, asked.locks) == (said.ranges, said.locks)
+    assert [each.figures for each in asked.servers] == [each.figures for each in said.servers]
     printed, errors, code = ask(ring, "status", "--json")
     assert (errors, code, printed.count("\n")) == ("", 0, 1)
     assert json.loads(printed)["epoch"] == said.epoch
@@ -134,11 +143,24 @@ def test_watch(make_ring: Callable[..., Ring], start: StartProgram) -> None:
     assert watching.errors == []
 
 
-def test_a_virtual_ring() -> None:
-    """Its view leader answers; servers cannot be asked one by one there."""
-    with dht.Cluster(servers=2, clock="virtual", seed=1) as cluster:
-        said = cluster.client().status()
-        assert [each.figures for each in said.servers] == [None, None]
+def test_the_rings_of_clusters() -> None:
+    """Recorded clients see the figures too; in virtual time a silent server costs two seconds."""
+    with dht.Cluster(servers=2, lease=2.0) as cluster, cluster.client() as client:
+        client.setr("apple", 1)
+        assert [each.figures and each.figures.keys for each in client.status().servers] == [1, 1]
+    with dht.Cluster(servers=2, clock="virtual", seed=1) as cluster, cluster.client() as client:
+        client.setr("apple", 1)
+        before = cluster.monotonic()
+        said = client.status()
+        assert [each.figures and each.figures.keys for each in said.servers] == [1, 1]
+        assert before < said.taken_at == cluster.monotonic() < before + 0.1
+        silent = cluster.servers[0]
+        silent.pause()
+        later = client.status()
+        assert later.taken_at - said.taken_at == pytest.approx(2, abs=0.1)
+        figures = {each.address: each.figures for each in later.servers}
+        assert figures.pop(silent.address) is None
+        assert None not in figures.values()
 
 
 def percents(ring: Ring) -> list[int]:

@@ -31,6 +31,20 @@ class Option(NamedTuple):
         return self.flag.removeprefix("--").replace("-", "_")
 
 
+_OPTION_OF = {
+    "`viewleader`": "--viewleader",
+    "`server`": "--server",
+    "`message_bytes_max`": "--max-message-size",
+}
+
+
+def in_options(text: str) -> str:
+    """Return an error's text with the options of commands in place of Python's arguments."""
+    for argument, option in _OPTION_OF.items():
+        text = text.replace(argument, option)
+    return text
+
+
 def port(text: str) -> int:
     """Convert a port number."""
     return _whole(text, 0, 65535, "a port number from 0 to 65535")

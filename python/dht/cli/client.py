@@ -137,7 +137,7 @@ class _Command:
             except (ConnectionError, _dht.OutcomeUnknown):
                 reply = {"error": f"can't connect to {host}"}
             except (_dht.DhtError, ValueError) as error:
-                reply = {"error": str(error)}
+                reply = {"error": _options.in_options(str(error))}
             if reply.get("status") != "retry":
                 # The view leader and the servers never send an `error` alone to a reply that
                 # reaches this point: the client has made it.
@@ -180,6 +180,6 @@ class _Command:
 
 def _fail(error: Exception) -> int:
     """Print what is wrong on one line of standard error; return the exit status."""
-    text = " ".join(str(error).split()) or type(error).__name__
+    text = _options.in_options(" ".join(str(error).split())) or type(error).__name__
     _output.err([f"{PROG}: error: {text}"])
     return 1

@@ -50,6 +50,6 @@ def _run(argv: Sequence[str] | None) -> int:
 
 def failed(args: argparse.Namespace, error: Exception) -> int:
     """Print what is wrong on one line of standard error; return the exit status."""
-    text = " ".join(str(error).split()) or type(error).__name__
+    text = _options.in_options(" ".join(str(error).split())) or type(error).__name__
     _output.err([f"{PROG} {args.command}: error: {text}"])
     return 1

@@ -63,7 +63,7 @@ impl Leader {
     /// still come back that were not asked to leave. Nor where one has vanished less than a lease
     /// before, or later: whoever asked the others may have counted on it. Then a new one has to come.
     fn is_to_end(&self) -> bool {
-        let nobody_comes = self.absent.values().all(|absent| self.is_lost(absent));
+        let nobody_comes = self.absent.values().all(|absent| absent.left || self.is_lost(absent));
         let lease_ms = self.config.lease_ms;
         let known = |vanished_at: Millis| {
             self.members.asked_since().is_some_and(|since| since > vanished_at + lease_ms)

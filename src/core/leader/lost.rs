@@ -16,7 +16,9 @@ impl Leader {
         let silent = |since: Millis| now >= since + lease_ms;
         for range in &self.ranges {
             let state = &range.state;
-            if state.waiting_since.is_some() || state.unsure_since.is_some_and(silent) {
+            let wait =
+                state.waiting_since.is_some() && state.active.iter().any(|id| !self.has_left(id));
+            if wait || state.unsure_since.is_some_and(silent) {
                 waiting.add(range, &self.absent);
             }
         }
@@ -25,6 +27,11 @@ impl Leader {
             out.push(Output::Note(Note::Waiting { slots, holders }));
         }
         self.slots_waiting = slots;
+    }
+
+    /// Whether a server is gone because it was to leave, and kept nothing: nobody waits for it.
+    pub(super) fn has_left(&self, id: &NodeId) -> bool {
+        self.absent.get(id).is_some_and(|absent| absent.left && !self.may_keep(absent))
     }
 }
 

@@ -37,7 +37,6 @@ use super::assignment::{NodeId, Report, Revision};
 use super::machine::{CallId, Input, Machine, Millis, Note, Origin, Output, ReplyTo, Then};
 use super::planted::{Planted, planted};
 use super::reply::{self, Reply};
-use super::ring::REPLICA_COUNT;
 use super::wire::request::{Command, Request};
 
 /// A view leader's options.
@@ -241,11 +240,12 @@ impl Leader {
             Command::LockGet { lock, requestor } => {
                 let settled = self.is_settled();
                 let granted = self.locks.get(lock.clone(), requestor, settled);
-                Ok(Reply::status(if granted { "granted" } else { "retry" }).finish())
+                let status = if granted { "granted" } else { "retry" };
+                Ok(Reply::status(status).keeps(request.extended).finish())
             }
             Command::LockRelease { lock, requestor } => {
-                let released = self.locks.release(lock, requestor);
-                Ok(Reply::status(if released { "ok" } else { "unknown" }).finish())
+                let status = if self.locks.release(lock, requestor) { "ok" } else { "unknown" };
+                Ok(Reply::status(status).keeps(request.extended).finish())
             }
             Command::Report { extension } => {
                 let report = serde_json::from_str(extension)
@@ -313,9 +313,11 @@ impl Leader {
         let census = self.census(now);
         let next = self.revision + 1;
         let mut lost = Lost::default();
+        // Where nobody does, the whole ring would be asked for nothing, for each range.
+        let speaks = self.members.ids().next().is_some();
         for range in &mut self.ranges {
             plan::resolve(&mut range.state, &census, next);
-            let target = target(&self.members, &ring, range.start);
+            let target = if speaks { plan::target(&ring, range.start) } else { Vec::new() };
             let mut new = plan::advance(&range.state, &target, &census, next);
             if new.waiting_since.is_some() && take_back(&self.members, &mut new, next) {
                 new = plan::advance(&new, &target, &census, next);
@@ -439,17 +441,4 @@ impl Machine for Leader {
 fn take_back(members: &Members, state: &mut plan::State, next: Revision) -> bool {
     let mut extensions = members.ids().filter_map(|id| members.extension(id));
     extensions.any(|held| plan::take_back(state, &held.was, &held.id, next))
-}
-
-/// Whom the ring wants for a slot: the first three up the ring that speak the extension. An
-/// original server among the slot's three gets its copy besides; it does not count, since nobody
-/// knows whether it has it, or is there at all.
-fn target(
-    members: &Members,
-    ring: &super::ring::Ring<(String, Option<NodeId>)>,
-    slot: super::hash::Slot,
-) -> Vec<NodeId> {
-    // Where nobody speaks the extension, the whole ring would be asked for nothing, for each range.
-    let most = if members.ids().next().is_some() { ring.len() } else { 0 };
-    ring.walk(slot).take(most).filter_map(|(_, id)| id).take(REPLICA_COUNT).collect()
 }

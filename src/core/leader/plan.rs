@@ -6,6 +6,7 @@ use crate::core::assignment::{NodeId, Revision};
 use crate::core::hash::{SLOT_COUNT, Slot};
 use crate::core::machine::Millis;
 use crate::core::planted::{Planted, planted};
+use crate::core::ring::{REPLICA_COUNT, Ring};
 
 /// The leader's record of the slots `start..end`.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -83,6 +84,13 @@ pub(super) struct Census {
     /// A full lease has passed since the restart. Before that, one that is gone proves nothing:
     /// it may have been the only one named here that knew a newer assignment.
     pub(super) gone_counts: bool,
+}
+
+/// Whom the ring wants for a slot: the first three up the ring that speak the extension. An
+/// original server among the slot's three gets its copy besides; it does not count, since nobody
+/// knows whether it has it, or is there at all.
+pub(super) fn target(ring: &Ring<(String, Option<NodeId>)>, slot: Slot) -> Vec<NodeId> {
+    ring.walk(slot).filter_map(|(_, id)| id).take(REPLICA_COUNT).collect()
 }
 
 /// The state that follows `old` when the ring wants `target` (living servers, primary first).

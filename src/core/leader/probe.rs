@@ -35,13 +35,15 @@ pub(super) struct Absent {
     pub(super) gone: bool,
     /// Whether it keeps its data on disk, and may come back with them; `None`: it was never heard.
     pub(super) keeps: Option<bool>,
+    /// It is gone because it was to leave.
+    pub(super) left: bool,
     /// When to ask next.
     probe_after: Millis,
 }
 
 impl Absent {
     pub(super) fn new(addr: String, gone: bool, keeps: Option<bool>, now: Millis) -> Self {
-        Absent { addr, gone, keeps, probe_after: now }
+        Absent { addr, gone, keeps, left: false, probe_after: now }
     }
 
     /// When its address is asked next.

@@ -1,7 +1,7 @@
 //! Members that are none any more: whose lease has ended, who are gone, who have left.
 
 use super::probe::Absent;
-use super::{GONE, LEFT, Leader, Out};
+use super::{GONE, LEFT, Leader, Out, RESTARTED};
 use crate::core::machine::{Millis, Note, Output};
 
 impl Leader {
@@ -46,9 +46,12 @@ impl Leader {
             }
             let gone = why == GONE || why == LEFT;
             if let Some(extension) = member.extension {
-                stayer_vanished |= why != LEFT && extension.leaving_since.is_none();
-                let keeps = Some(extension.keeps && why != LEFT);
-                self.absent.insert(extension.id, Absent::new(addr.clone(), gone, keeps, now));
+                let vanished = why != LEFT && why != RESTARTED;
+                stayer_vanished |= vanished && extension.leaving_since.is_none();
+                let keeps = Some(extension.keeps);
+                let mut absent = Absent::new(addr.clone(), gone, keeps, now);
+                absent.left = why == LEFT;
+                self.absent.insert(extension.id, absent);
             }
             let note = Note::Failed { addr: addr.clone(), why, epoch: self.epoch };
             out.push(Output::Note(note));

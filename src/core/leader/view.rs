@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use super::Leader;
 use super::heartbeat::reachable;
-use super::plan::Range;
+use super::plan::{Range, State};
 use crate::core::assignment::{NodeId, ViewExtension, ViewRange};
 use crate::core::machine::Origin;
 use crate::core::reply::Reply;
@@ -45,7 +45,9 @@ impl Leader {
         // While servers of the ring before a restart were not heard, nobody can say who holds what
         // they hold.
         let recovering = self.is_recovering();
-        let known = |range: &&Range| recovering || !range.state.active.is_empty();
+        // Where all have left as they were to, there is nobody to wait for.
+        let held = |state: &State| state.active.iter().any(|id| !self.has_left(id));
+        let known = |range: &&Range| recovering || held(&range.state);
         let assigned = self.ranges.iter().filter(known);
         let ranges = assigned
             .map(|range| {

@@ -62,13 +62,13 @@ impl Server {
                 self.note_setting(&key, &value, out);
                 self.local.set(key, value);
                 self.promise(out);
-                Reply::status("ok")
+                Reply::status("ok").keeps(then == Then::Keep)
             }
             Command::Get { key } => self.get(&key, out),
             Command::QueryAllKeys => self.query_all_keys(out),
             Command::Print { words } => {
                 self.note(Note::Printing { words }, out);
-                Reply::status("ok")
+                Reply::status("ok").keeps(then == Then::Keep)
             }
             Command::Timeout => Reply::new(),
             Command::SetrRequest { key } => self.vote(now, &key, &origin.peer_ip),

@@ -106,6 +106,20 @@ impl<'a> Request<'a> {
 }
 
 impl<'a> Command<'a> {
+    /// Whether it changes nothing, so that it may be sent any number of times.
+    pub fn only_reads(&self) -> bool {
+        matches!(
+            self,
+            Command::Get { .. }
+                | Command::QueryAllKeys
+                | Command::QueryServers
+                | Command::Read { .. }
+                | Command::Hello
+                | Command::Stats
+                | Command::Status
+        )
+    }
+
     fn parse(name: &Text, object: &Object<'a>) -> Result<Command<'a>, RequestError> {
         let extension = object.raw("dht");
         let field = |command, field| RequestError::Field { command, field };
