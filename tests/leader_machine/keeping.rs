@@ -72,3 +72,19 @@ fn a_range_waits_for_one_that_has_it_on_disk() {
     assert!(!waits(MUTE), "what is gone with its process is lost, and the ring goes on");
     assert!(waits(KEEPS));
 }
+
+#[test]
+fn a_member_that_says_later_that_it_has_a_disk_is_believed() {
+    // As after a start on the record of a leader that knew nothing of disks.
+    let mut stage = alone(MUTE);
+    stage.ask_here(&says(1, "0.5", KEEPS));
+    stage.ask_here(
+        r#"{"cmd": "dht_report", "dht": {"version": 1, "id": "0.5", "refused": ["0.5"]}}"#,
+    );
+    while let Some((call, _)) = stage.calls("127.0.0.1:1").into_iter().next() {
+        stage.handle(Input::Returned { call, result: Err(CallError::Refused) });
+    }
+    assert!(stage.failed());
+    let reply = stage.ask_here(&says(2, "0.7", MUTE));
+    assert!(!reply.contains(r#""active":[["0.7""#), "{reply}");
+}

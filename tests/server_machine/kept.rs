@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use dht::core::assignment::{Joiner, Span};
 use dht::core::hash::slot_of;
-use dht::core::machine::{CallError, Edit, Input, Machine, Note, Output, Ticket};
+use dht::core::machine::{CallError, Edit, Input, Machine, Note, Origin, Output, ReplyTo, Ticket};
 use dht::core::server::data::Row;
 use dht::core::server::{Server, ServerConfig};
 use dht::core::wire::json::Json;
@@ -259,4 +259,62 @@ fn it_is_asked_to_leave_before_a_leader_knows_it() {
     let (_, message) = leader_call(&out, "heartbeat").expect("it asks to be let go");
     let message = String::from_utf8(message).unwrap();
     assert!(message.contains(r#""leaving":true"#) && message.contains(r#""keeps":true"#));
+}
+
+#[test]
+fn no_identity_is_forgotten_before_a_leader_has_accepted_a_later_one() {
+    let mut disk = Disk::default();
+    let mut stage = primary(&mut disk, "b");
+    let out = stage.request(WRITE);
+    stored(&mut stage, &mut disk, &out);
+    let mut started = vec![stage.id.clone()];
+    for seed in 0..40 {
+        // Nobody answers its heartbeat.
+        let config = ServerConfig { seed, port: 1, ..ServerConfig::default() };
+        let mut server = Server::with_data(config, disk.rows());
+        let mut out = Vec::new();
+        server.handle(0, Input::Start, &mut out);
+        disk.take(&out);
+        assert_eq!(server.audit().was(), started);
+        started.push(server.audit().id().clone());
+    }
+    let accepted = disk.start(99);
+    let was = accepted.server.audit().was();
+    assert!(was.len() < 20 && was.contains(&stage.id), "the holds name the first: {was:?}");
+}
+
+#[test]
+fn what_overtakes_an_own_value_does_so_after_a_restart_too() {
+    let mut disk = Disk::default();
+    let mut stage = disk.start(1);
+    let out = stage.assign(entry(1, 1, vec![stage.me()]));
+    stored(&mut stage, &mut disk, &out);
+    let out = stage.request(r#"{"cmd": "set", "key": "k", "val": 7}"#);
+    stored(&mut stage, &mut disk, &out);
+    let out = stage.request(WRITE);
+    let ticket = disk.take(&out).unwrap();
+    let mut later = Vec::new();
+    stage.server.handle(0, Input::Persisted { ticket }, &mut later);
+    assert!(replies(&later).is_empty(), "a crash now would show the older value again");
+    assert_eq!(replies(&stored(&mut stage, &mut disk, &later)).len(), 1);
+}
+
+#[test]
+fn setr_of_an_original_client_waits_for_the_view_leader() {
+    let mut disk = Disk::default();
+    primary(&mut disk, "b");
+    let config = ServerConfig { seed: 3, port: 1, ..ServerConfig::default() };
+    let mut server = Server::with_data(config, disk.rows());
+    let mut out = Vec::new();
+    server.handle(0, Input::Start, &mut out);
+    let ticket = disk.take(&out).unwrap();
+    server.handle(0, Input::Persisted { ticket }, &mut out);
+    let (call, _) = leader_call(&out, "heartbeat").unwrap();
+    out.clear();
+    server.handle(1, Input::Returned { call, result: Err(CallError::Refused) }, &mut out);
+    let message = br#"{"cmd": "setr", "key": "k", "val": 5}"#.to_vec();
+    let origin = Origin::default();
+    server.handle(1, Input::Frame { to: ReplyTo(4), origin, message }, &mut out);
+    assert!(disk.take(&out).is_none() && replies(&out).is_empty(), "the ring decides");
+    assert!(leader_call(&out, "query_servers").is_some());
 }

@@ -36,8 +36,11 @@ impl Leader {
             Some(member) if member.requestor == *requestor => {
                 member.lease_until = lease_until;
                 member.heard_at = now;
-                if let (Some(said), Some(known)) = (&extension, &member.extension) {
+                if let (Some(said), Some(known)) = (&extension, &mut member.extension) {
                     let id = known.id.clone();
+                    // A record of an older version says nothing of disks.
+                    self.untold |= said.keeps && !known.keeps;
+                    known.keeps |= said.keeps;
                     self.acknowledged(&id, said.revision, &said.dropped);
                     if said.left && self.may_leave(&id) {
                         self.remove(now, &[addr], LEFT, out);
@@ -92,7 +95,10 @@ impl Leader {
                     }),
                     addr: addr.clone(),
                 };
+                let olds: Vec<NodeId> =
+                    ended.iter().filter_map(|addr| self.members.at(addr)?.id()).collect();
                 self.take_out(now, &ended, RESTARTED, out);
+                self.succeed(&olds, &member);
                 self.join(now, member, extension, out);
             }
         }
@@ -109,6 +115,18 @@ impl Leader {
     fn ended_before(&self, said: Option<&HeartbeatExtension>) -> Vec<String> {
         let was = said.map_or(&[][..], |said| &said.was);
         was.iter().filter_map(|id| self.members.by_id(id)).map(|m| m.addr.clone()).collect()
+    }
+
+    /// A member has come back under another identity, before anybody has gone on without it: it takes
+    /// the place of the one that it was. It holds all that was acknowledged, since that needed it.
+    fn succeed(&mut self, olds: &[NodeId], member: &Member) {
+        let Some(id) = member.id().filter(|_| !olds.is_empty()) else { return };
+        let next = self.revision + 1;
+        for range in &mut self.ranges {
+            if plan::succeed(&mut range.state, olds, &id, next) {
+                self.revision = next;
+            }
+        }
     }
 
     fn join(
@@ -206,10 +224,13 @@ impl Leader {
             claimed: Some(entry.revision),
             unsure_since: Some(now),
         };
+        let teller = self.members.extension(id);
+        let keeps = teller.filter(|teller| teller.keeps).map(|_| true);
         let joiners = entry.joining.iter().map(|joiner| joiner.peer());
         for peer in entry.active.iter().cloned().chain(joiners) {
             if self.members.by_id(peer.id()).is_none() {
-                let absent = || Absent::new(peer.addr().to_string(), false, None, now);
+                // Nobody knows whether it has a disk: it is like the one that tells of it.
+                let absent = || Absent::new(peer.addr().to_string(), false, keeps, now);
                 self.absent.entry(peer.id().clone()).or_insert_with(absent);
             }
         }

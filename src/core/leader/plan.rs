@@ -216,6 +216,24 @@ pub(super) fn resolve(state: &mut State, census: &Census, next: Revision) {
     }
 }
 
+/// Puts `id` in the place that it had in the active set as one of `olds`; false where it had none, or
+/// where a restarted leader does not know whether this is the last active set. As the primary it has
+/// to reconcile, and joiners begin anew with it.
+pub(super) fn succeed(state: &mut State, olds: &[NodeId], id: &NodeId, next: Revision) -> bool {
+    let place = state.active.iter().position(|active| olds.contains(active));
+    let Some(place) = place.filter(|_| state.unsure_since.is_none()) else {
+        return false;
+    };
+    state.active[place] = id.clone();
+    state.joining.retain(|(joiner, _)| !olds.contains(joiner));
+    state.revision = next;
+    if place == 0 {
+        state.led_since = next;
+        state.joining.iter_mut().for_each(|(_, since)| *since = next);
+    }
+    true
+}
+
 /// Hands a waiting range to `id`, which held it under one of the identities `was`; false where the
 /// range does not wait for any of them.
 pub(super) fn take_back(state: &mut State, was: &[NodeId], id: &NodeId, next: Revision) -> bool {

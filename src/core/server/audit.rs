@@ -221,11 +221,7 @@ impl<'a> ServerAudit<'a> {
                 Some(super::reads::READS_WAITING_MAX),
             ),
             fill("names voted on", server.votes.len(), Some(super::votes::VOTES_MAX)),
-            fill(
-                "earlier identities",
-                server.was.len(),
-                Some(super::heartbeat::IDENTITIES_TOLD_MAX),
-            ),
+            fill("earlier identities", server.was.len(), Some(super::heartbeat::IDENTITIES_MAX)),
             fill("addresses", server.addresses.len(), None),
             fill("calls", server.calls.len(), None),
             fill("writes forwarded", server.forwards.len(), None),

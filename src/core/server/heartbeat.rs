@@ -20,8 +20,13 @@ const HEARTBEAT_TIMEOUT_LEAST_MS: Millis = 1_000;
 /// How soon a heartbeat that failed, or was answered `retry`, is sent again.
 const HEARTBEAT_RETRY_MS: Millis = 200;
 
-/// How many earlier identities are told; those that are forgotten have no range that waits for them.
+/// How many earlier identities are told once a leader has accepted a later one; more only where ranges
+/// name them.
 pub(super) const IDENTITIES_TOLD_MAX: usize = 16;
+
+/// How many are told in any case. A server that is denied or started so often without being accepted
+/// in between forgets the first.
+pub(super) const IDENTITIES_MAX: usize = 4_096;
 
 impl Server {
     /// Renews the lease.
@@ -124,6 +129,7 @@ impl Server {
                 self.leader_gone_at = None;
                 self.leader_away_told = false;
                 if !std::mem::replace(&mut self.registered, true) {
+                    self.forget_identities();
                     self.forget_reports();
                 }
                 self.meets_leader(snapshot.is_some());
@@ -181,8 +187,12 @@ impl Server {
     fn rename(&mut self, now: Millis, status: String, out: &mut Out) {
         self.lease_refused(now, status, out);
         self.was.push(self.id.clone());
-        self.forget_identities();
-        self.id = self.draw_identity();
+        if self.was.len() > IDENTITIES_MAX {
+            self.was.remove(0);
+        }
+        while self.was.contains(&self.id) {
+            self.id = self.draw_identity();
+        }
         self.renamed += 1;
         let requestor = crate::core::wire::json::Json::parse(self.id.as_bytes());
         let requestor = requestor.expect("an identity is drawn as a JSON number");

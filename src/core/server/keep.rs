@@ -9,7 +9,7 @@
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use super::data::{Row, Standing};
-use super::heartbeat::IDENTITIES_TOLD_MAX;
+use super::heartbeat::{IDENTITIES_MAX, IDENTITIES_TOLD_MAX};
 use super::{Out, Server};
 use crate::core::assignment::{NodeId, Revision};
 use crate::core::hash::{Slot, slot_of};
@@ -47,6 +47,7 @@ struct Stamp {
     renamed: u64,
     epoch: Option<u64>,
     told: Revision,
+    was: usize,
 }
 
 /// Where an identity stands on the ring.
@@ -104,7 +105,13 @@ impl Server {
         }
         let place = standing.id.as_ref().map(place_of);
         self.was.extend(standing.id);
-        self.forget_identities();
+        if standing.seen > 0 {
+            // There was a view leader of ours, and what is written is decided there.
+            self.leader_speaks = Some(true);
+        }
+        if self.was.len() > IDENTITIES_MAX {
+            self.was.remove(0);
+        }
         // At the same place on the ring it gets the same ranges again, and has most of them already.
         for _ in 0..DRAWS_MAX {
             let moves = place.is_some_and(|place| place_of(&self.id) != place);
@@ -115,13 +122,15 @@ impl Server {
         }
     }
 
-    /// Keeps the earlier identities that a range may wait for: those that holds name, then the latest.
+    /// A leader has accepted this identity, and so has seen to what waited for the earlier ones. Of
+    /// these the latest are kept, and those that holds name. Before, none may be forgotten: a range
+    /// may wait for one that never learned of it.
     pub(super) fn forget_identities(&mut self) {
-        while self.was.len() > IDENTITIES_TOLD_MAX {
-            let named = |id: &NodeId| self.holds.iter().any(|hold| hold.entry.names(id));
-            let unnamed = self.was.iter().position(|id| !named(id));
-            self.was.remove(unnamed.unwrap_or(0));
-        }
+        let surplus = self.was.len().saturating_sub(IDENTITIES_TOLD_MAX);
+        let named = |id: &NodeId| self.holds.iter().any(|hold| hold.entry.names(id));
+        let was = std::mem::take(&mut self.was).into_iter().enumerate();
+        let kept = was.filter(|(index, id)| *index >= surplus || named(id));
+        self.was = kept.map(|(_, id)| id).collect();
     }
 
     /// What is pushed next says that something is held: it waits until that is on disk.
@@ -206,7 +215,7 @@ impl Server {
 
     fn stamp(&self) -> Stamp {
         let (holds, renamed) = (self.holds.stamp(), self.renamed);
-        Stamp { holds, renamed, epoch: self.epoch, told: self.told }
+        Stamp { holds, renamed, epoch: self.epoch, told: self.told, was: self.was.len() }
     }
 
     fn standing(&self) -> Standing {

@@ -48,12 +48,14 @@ impl Local {
         });
     }
 
-    /// A replicated value of this name has come.
-    pub(super) fn overtake(&mut self, key: &Text) {
-        if let Some(value) = self.values.get_mut(key).filter(|value| !value.overtaken) {
-            value.overtaken = true;
-            self.log.local(key, Some(value));
-        }
+    /// A replicated value of this name has come; whether that is news.
+    pub(super) fn overtake(&mut self, key: &Text) -> bool {
+        let Some(value) = self.values.get_mut(key).filter(|value| !value.overtaken) else {
+            return false;
+        };
+        value.overtaken = true;
+        self.log.local(key, Some(value));
+        true
     }
 
     /// The value that counts, given the way to the replicated one, which is not always gone.

@@ -21,6 +21,7 @@ mod pending;
 mod progress;
 mod reads;
 mod reconcile;
+mod replies;
 mod store;
 mod sync;
 mod votes;

@@ -7,7 +7,7 @@ use super::votes::Written;
 use super::{Out, Parked, Server};
 use crate::core::assignment::{NodeId, Revision, Span};
 use crate::core::hash::{Slot, slot_of};
-use crate::core::machine::{Millis, Output, ReplyTo, Then};
+use crate::core::machine::{Millis, ReplyTo, Then};
 use crate::core::planted::{Planted, planted};
 use crate::core::reply::Reply;
 use crate::core::wire::json::Json;
@@ -272,8 +272,9 @@ impl Server {
         let replies = std::mem::take(&mut write.replies);
         let trailing = !write.trailing.is_empty();
         let (voted, executed) = (write.voted, write.executed());
+        let mut overtakes = false;
         if self.store.apply_stored(slot, &key, &cell) {
-            self.local.overtake(&key);
+            overtakes = self.local.overtake(&key);
             self.note_setting(&key, &cell.value, out);
         }
         self.store.remember_stored(slot, executed);
@@ -281,6 +282,10 @@ impl Server {
             self.votes.written(&key, written(&cell, id));
         }
         for to in replies {
+            if overtakes {
+                // After a restart too, `get` shows this value and not the server's own.
+                self.promise(out);
+            }
             self.reply_written(to, slot, out);
         }
         self.copy_to_originals(now, slot, &key, out);
@@ -399,49 +404,6 @@ impl Server {
         for (to, since) in tired {
             self.reply_unknown(to, "not every replica has answered in time", since, out);
         }
-    }
-
-    fn reply_written(&mut self, to: ReplyTo, slot: Slot, out: &mut Out) {
-        let Some(hold) = self.holds.at(slot) else {
-            return;
-        };
-        let servers: Vec<&str> = hold.entry.active.iter().map(|peer| peer.addr()).collect();
-        let reply = Reply::status("ok").value("servers", &servers);
-        let reply = reply.value("since", &self.latest(slot));
-        self.reply(to, reply, Then::Keep, out);
-    }
-
-    /// A version lower than any that a write has got since the slot's range last started empty.
-    fn born(&self, slot: Slot) -> Version {
-        let revision = self.holds.at(slot).map_or(0, |hold| hold.entry.born);
-        Version { revision, sequence: 0 }
-    }
-
-    /// A version of the slot that is lower than any that a write gets which is ordered from now on.
-    fn latest(&self, slot: Slot) -> (Revision, u64) {
-        (self.holds.seen(slot), self.counter)
-    }
-
-    /// Says that a write may have happened; and what a retry may say as its `since`, so that it is not
-    /// in doubt merely because its client knew little of the slot.
-    fn reply_unknown(
-        &mut self,
-        to: ReplyTo,
-        why: &str,
-        since: Option<(Revision, u64)>,
-        out: &mut Out,
-    ) {
-        let status = if planted(Planted::UnknownSaidFailed) { "no" } else { "unknown" };
-        let mut reply = Reply::status(status).text("reason", why);
-        if let Some(since) = since {
-            reply = reply.value("since", &since);
-        }
-        self.reply(to, reply, Then::Keep, out);
-    }
-
-    /// Answers a frame.
-    pub(super) fn reply(&mut self, to: ReplyTo, reply: Reply, then: Then, out: &mut Out) {
-        out.push(Output::Reply { to, message: reply.finish(), then });
     }
 }
 
