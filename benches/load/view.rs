@@ -86,7 +86,9 @@ impl Town {
     /// Time passes, and the leader is woken whenever it wants to be.
     fn pass(&mut self, span: Millis) {
         let end = self.now + span;
-        while let Some(at) = self.leader.deadline().filter(|at| *at <= end) {
+        while self.now < end
+            && let Some(at) = self.leader.deadline().filter(|at| *at <= end)
+        {
             // A deadline that stays past moves on by a moment, as a driver's does.
             self.now = at.max(self.now + 1);
             self.step(Input::Tick);
