@@ -46,9 +46,16 @@ sim-real: build ## Run real processes under faults and judge them: KIND=all SECO
 		$(if $(ROUNDS),--rounds $(ROUNDS)) \
 		--seconds $(or $(SECONDS),$(if $(ROUNDS),0,60)) $(if $(SEED),--seed $(SEED))
 
+# ROWS="requests setr getr leader python library moving growth": some groups; SECONDS, ROUNDS: how
+# long and how often; KEYS: names of the large ring; GROWTH: seconds of mixed load; PAGE: a page to
+# write the table into.
 .PHONY: bench
-bench: build ## Measure the Python library against what it promises, on the release build.
-	@$(BIN)/python benches/python.py
+bench: build ## Measure ours, the limit and its peers side by side: ROWS=setr SECONDS=2 ROUNDS=7.
+	cargo build --quiet --release --locked --features net --example load
+	@$(BIN)/python benches/bench.py --loader $${CARGO_TARGET_DIR:-target}/release/examples/load \
+		$(if $(ROWS),--rows '$(ROWS)') $(if $(SECONDS),--seconds $(SECONDS)) \
+		$(if $(ROUNDS),--rounds $(ROUNDS)) $(if $(KEYS),--keys $(KEYS)) \
+		$(if $(GROWTH),--growth $(GROWTH)) $(if $(PAGE),--page $(PAGE)) $(if $(JSON),--json $(JSON))
 
 .PHONY: build
 build: $(EXTENSION) ## Build the extension (release) into .venv, if a source has changed.

@@ -1,5 +1,3 @@
-# mypy: disable-error-code="import-not-found,misc"
-# pyright: reportMissingImports=false, reportUnknownVariableType=false
 """Rows about data on disk: durable writes, opening many names, and what they take."""
 
 import os

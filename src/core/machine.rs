@@ -6,6 +6,7 @@
 //! time, never data.
 
 use std::fmt;
+use std::sync::Arc;
 
 use super::wire::json::Json;
 use super::wire::text::Text;
@@ -29,10 +30,10 @@ pub struct Ticket(pub u64);
 /// Where a frame came from, as the receiver's socket saw it: IP addresses without ports.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Origin {
-    /// The sender's address, such as `127.0.0.1`.
-    pub peer_ip: String,
+    /// The sender's address, such as `127.0.0.1`. Shared by all frames of a connection.
+    pub peer_ip: Arc<str>,
     /// The receiver's own address on that connection.
-    pub local_ip: String,
+    pub local_ip: Arc<str>,
 }
 
 /// Why a call has no reply. The variants keep "did not happen" and "may have happened" apart.

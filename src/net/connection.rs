@@ -218,9 +218,11 @@ impl Session<'_> {
     fn take_frames(&mut self) {
         let limits = &self.driver.limits;
         let (bytes_max, peer_bytes_max) = (limits.message_bytes_max, limits.peer_bytes_max());
+        // All that came in one read came at one moment: the clock is asked once for it.
+        let now = self.driver.now();
         while !self.is_full() && !self.conversation.is_closing() {
             match self.frames.next(bytes_max, peer_bytes_max) {
-                Ok(Some(message)) => self.give(message),
+                Ok(Some(message)) => self.give(now, message),
                 Ok(None) => break,
                 Err(error) => {
                     self.refuse(&error.to_string());
@@ -228,16 +230,20 @@ impl Session<'_> {
                 }
             }
         }
+        self.driver.arm();
     }
 
-    fn give(&mut self, message: Vec<u8>) {
+    fn give(&mut self, now: Millis, message: Vec<u8>) {
         self.frame_count += 1;
         let to = self.driver.reply_id();
-        if message[0] != PEER_MARK {
+        let answered = message[0] != PEER_MARK;
+        let input = Input::Frame { to, origin: self.origin.clone(), message };
+        if answered {
             self.conversation.pending.borrow_mut().push_back(Pending { to, answer: None });
-            self.driver.expect_reply(to, self.conversation);
+            self.driver.ask(now, self.conversation, to, input);
+        } else {
+            self.driver.step(now, input);
         }
-        self.driver.give(Input::Frame { to, origin: self.origin.clone(), message });
     }
 
     /// Answers a frame that has no message, after all that wait; nothing can be read after it.
@@ -259,7 +265,7 @@ impl Session<'_> {
     }
 
     fn note(&self, why: &str) {
-        let peer_ip = self.origin.peer_ip.clone();
+        let peer_ip = self.origin.peer_ip.to_string();
         self.driver.note(Note::BadFrame { peer_ip, why: why.to_owned() });
     }
 

@@ -66,7 +66,8 @@ fn open(driver: &Rc<Driver>, stream: TcpStream, peer: SocketAddr) {
     let Ok(local) = stream.local_addr() else {
         return;
     };
-    let origin = Origin { peer_ip: peer.ip().to_string(), local_ip: local.ip().to_string() };
+    let origin =
+        Origin { peer_ip: peer.ip().to_string().into(), local_ip: local.ip().to_string().into() };
     // Without the option replies are only slower.
     let _ = stream.set_nodelay(true);
     connection::spawn(driver, stream, origin);

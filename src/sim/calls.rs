@@ -50,7 +50,8 @@ impl Cluster {
             link.peer.get_or_insert(process);
         }
         flight.given_to = Some(process);
-        let origin = Origin { peer_ip: flight.from_ip.clone(), local_ip: ip.to_string() };
+        let origin =
+            Origin { peer_ip: flight.from_ip.clone().into(), local_ip: ip.to_string().into() };
         let message = flight.message.clone();
         let to = ReplyTo(self.network.fresh());
         self.network.asked.insert(to, (process, id));

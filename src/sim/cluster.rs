@@ -188,7 +188,7 @@ impl Cluster {
         };
         link.peer = Some(peer);
         let to = ReplyTo(self.network.fresh());
-        let origin = Origin { peer_ip, local_ip };
+        let origin = Origin { peer_ip: peer_ip.into(), local_ip: local_ip.into() };
         self.deliver(peer, Input::Frame { to, origin, message });
     }
 

@@ -29,7 +29,7 @@ impl Leader {
             extension.and_then(|raw| serde_json::from_str(raw).ok());
         let extension = extension.filter(HeartbeatExtension::is_sane);
         let advertise = extension.as_ref().and_then(|extension| extension.advertise.as_ref());
-        let addr = with_port(advertise.unwrap_or(&origin.peer_ip), port);
+        let addr = with_port(advertise.map_or(&*origin.peer_ip, String::as_str), port);
         let lease_until = now + self.config.lease_ms;
         let ended = self.ended_before(extension.as_ref());
         match self.members.at(&addr).filter(|member| !ended.contains(&member.addr)) {
@@ -265,7 +265,7 @@ impl Leader {
         if is_loopback(&origin.peer_ip) {
             return String::new();
         }
-        self.config.advertise.clone().unwrap_or_else(|| origin.local_ip.clone())
+        self.config.advertise.clone().unwrap_or_else(|| origin.local_ip.to_string())
     }
 }
 

@@ -208,7 +208,7 @@ impl Leader {
             Ok(request) => request,
             Err(error) => {
                 let why = error.to_string();
-                out.push(Output::Note(Note::BadFrame { peer_ip: origin.peer_ip.clone(), why }));
+                out.push(Output::Note(Note::BadFrame { peer_ip: origin.peer_ip.to_string(), why }));
                 let message = reply::error(&error);
                 return out.push(Output::Reply { to, message, then: Then::Close });
             }
@@ -313,9 +313,11 @@ impl Leader {
         let census = self.census(now);
         let next = self.revision + 1;
         let mut lost = Lost::default();
+        // Where nobody does, the whole ring would be asked for nothing, for each range.
+        let speaks = self.members.ids().next().is_some();
         for range in &mut self.ranges {
             plan::resolve(&mut range.state, &census, next);
-            let target = plan::target(&ring, range.start);
+            let target = if speaks { plan::target(&ring, range.start) } else { Vec::new() };
             let mut new = plan::advance(&range.state, &target, &census, next);
             if new.waiting_since.is_some() && take_back(&self.members, &mut new, next) {
                 new = plan::advance(&new, &target, &census, next);

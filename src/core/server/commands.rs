@@ -45,7 +45,7 @@ impl Server {
     }
 
     fn bad_frame(&mut self, origin: &Origin, why: String, out: &mut Out) {
-        out.push(Output::Note(Note::BadFrame { peer_ip: origin.peer_ip.clone(), why }));
+        out.push(Output::Note(Note::BadFrame { peer_ip: origin.peer_ip.to_string(), why }));
     }
 
     fn command(
@@ -139,8 +139,8 @@ impl Server {
     }
 
     fn get(&mut self, key: &Text, out: &mut Out) -> Reply {
-        let replicated = self.store.get(slot_of(key.as_bytes()), key);
-        match self.local.later(key, replicated) {
+        let store = &self.store;
+        match self.local.later(key, || store.get(slot_of(key.as_bytes()), key)) {
             Some(value) => {
                 let reply = Reply::status("ok").raw("value", value.as_str());
                 self.note(Note::Querying { key: key.clone() }, out);
@@ -199,7 +199,7 @@ impl Server {
         value: Json,
         out: &mut Out,
     ) {
-        let owner = origin.peer_ip.clone();
+        let owner = origin.peer_ip.to_string();
         if self.leader_speaks.is_none() && !self.leader_absent {
             let message = reply::error(&"not in a view yet; try again");
             return out.push(Output::Reply { to, message, then });

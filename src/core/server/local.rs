@@ -58,16 +58,16 @@ impl Local {
         true
     }
 
-    /// The value that counts, given the replicated one.
+    /// The value that counts, given the way to the replicated one, which is not always gone.
     pub(super) fn later<'a>(
         &'a self,
         key: &Text,
-        replicated: Option<&'a Json>,
+        replicated: impl FnOnce() -> Option<&'a Json>,
     ) -> Option<&'a Json> {
-        match (self.values.get(key), replicated) {
-            (Some(local), Some(replicated)) if local.overtaken => Some(replicated),
-            (Some(local), _) => Some(&local.value),
-            (None, replicated) => replicated,
+        match self.values.get(key) {
+            Some(local) if local.overtaken => replicated().or(Some(&local.value)),
+            Some(local) => Some(&local.value),
+            None => replicated(),
         }
     }
 

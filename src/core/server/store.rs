@@ -14,6 +14,9 @@ use crate::core::wire::text::Text;
 /// it twice; and how many of those whose retry was executed, since their first try may still come.
 pub(super) const REQUESTS_REMEMBERED: usize = 128;
 
+/// By how many requests the room for them grows.
+const RECENT_STEP: usize = 8;
+
 /// About how many bytes of cells go into one part of a slot.
 pub(super) const PART_BYTES_MAX: usize = 256 * 1024;
 
@@ -127,17 +130,28 @@ impl Store {
     pub(super) fn remember(&mut self, slot: Slot, executed: Executed) {
         if !self.recalls(slot, executed.id) {
             self.log.request(slot, executed);
-            self.remember_stored(slot, executed);
+            self.remember_new(slot, executed);
         }
     }
 
     /// The same, of a request that the disk has been given.
     pub(super) fn remember_stored(&mut self, slot: Slot, executed: Executed) {
+        if !self.recalls(slot, executed.id) {
+            self.remember_new(slot, executed);
+        }
+    }
+
+    fn remember_new(&mut self, slot: Slot, executed: Executed) {
         let data = self.slots[usize::from(slot)].get_or_insert_default();
-        if data.recent.iter().any(|known| known.id == executed.id) {
-            return;
+        // Doubling would leave most of a table of 40 bytes for each request empty: with 100 names in a
+        // slot it took more than the names.
+        if data.recent.len() == data.recent.capacity() {
+            data.recent.reserve_exact(RECENT_STEP);
         }
         data.recent.push_back(executed);
+        if data.recent.len() <= self.remembered {
+            return;
+        }
         let repeated = executed.repeated;
         let alike = data.recent.iter().filter(|known| known.repeated == repeated);
         if alike.count() <= self.remembered {

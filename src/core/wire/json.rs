@@ -14,6 +14,9 @@ use super::text::{Text, push_escaped, push_wtf8};
 /// How deep arrays and objects may nest, about what Python's own parser allows.
 pub const JSON_DEPTH_MAX: usize = 900;
 
+/// How many fields there is room for at once: as many as most requests have.
+const FIELDS_USUAL: usize = 4;
+
 /// What is wrong with a text that should have been JSON.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
 pub enum JsonError {
@@ -115,7 +118,8 @@ impl fmt::Display for Json {
 /// Python.
 #[derive(Debug, Clone, Default)]
 pub struct Object<'a> {
-    fields: Vec<(Text, &'a str)>,
+    /// Names as they were written, without quotes.
+    fields: Vec<(&'a str, &'a str)>,
 }
 
 impl<'a> Object<'a> {
@@ -136,7 +140,7 @@ impl<'a> Object<'a> {
 
     /// The field's value as it was written (it may hold UTF-8).
     pub fn raw(&self, name: &str) -> Option<&'a str> {
-        let found = self.fields.iter().rev().find(|(field, _)| field.as_bytes() == name.as_bytes());
+        let found = self.fields.iter().rev().find(|(field, _)| is_name(field, name));
         found.map(|(_, value)| *value)
     }
 
@@ -167,9 +171,18 @@ impl<'a> Object<'a> {
     }
 }
 
+/// Whether the inside of a JSON string means this name. Few are escaped, so none is decoded before.
+fn is_name(written: &str, name: &str) -> bool {
+    let decoded = || decode_inner(written).is_some_and(|text| text.as_bytes() == name.as_bytes());
+    if written.contains('\\') { decoded() } else { written == name }
+}
+
 /// Decodes a JSON string that a scanner has accepted; `None` for another value.
 fn decode_string(raw: &str) -> Option<Text> {
-    let inner = raw.strip_prefix('"')?.strip_suffix('"')?;
+    decode_inner(raw.strip_prefix('"')?.strip_suffix('"')?)
+}
+
+fn decode_inner(inner: &str) -> Option<Text> {
     if !inner.contains('\\') {
         return Some(Text::from(inner));
     }
@@ -252,9 +265,9 @@ impl<'a> Scanner<'a> {
     }
 
     /// One object, its values skipped over.
-    fn object(&mut self) -> Result<Vec<(Text, &'a str)>, JsonError> {
+    fn object(&mut self) -> Result<Vec<(&'a str, &'a str)>, JsonError> {
         self.expect(b'{')?;
-        let mut fields = Vec::new();
+        let mut fields = Vec::with_capacity(FIELDS_USUAL);
         self.space();
         if self.peek() == Some(b'}') {
             self.at += 1;
@@ -264,7 +277,7 @@ impl<'a> Scanner<'a> {
             self.space();
             let start = self.at;
             self.string()?;
-            let name = decode_string(&self.text[start..self.at]).unwrap_or_default();
+            let name = &self.text[start + 1..self.at - 1];
             self.space();
             self.expect(b':')?;
             self.space();
@@ -369,6 +382,9 @@ impl<'a> Scanner<'a> {
     fn string(&mut self) -> Result<(), JsonError> {
         self.expect(b'"')?;
         loop {
+            let rest = &self.text.as_bytes()[self.at..];
+            let plain = rest.iter().position(|byte| matches!(byte, b'"' | b'\\' | 0..0x20));
+            self.at += plain.unwrap_or(rest.len());
             match self.peek() {
                 Some(b'"') => break,
                 Some(b'\\') => {
@@ -387,7 +403,6 @@ impl<'a> Scanner<'a> {
                         _ => return self.broken(),
                     }
                 }
-                Some(0x20..) => self.at += 1,
                 _ => return self.broken(),
             }
         }
