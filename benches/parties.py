@@ -12,7 +12,7 @@ import time
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any, BinaryIO, Self
 
 ROOT = Path(__file__).resolve().parents[1]
 SCRIPTS = ROOT / "scripts"
@@ -115,7 +115,7 @@ class Parties:
         self.loader = loader
         self._stack = ExitStack()
 
-    def __enter__(self) -> "Parties":
+    def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *_: object) -> None:

@@ -1,4 +1,4 @@
-"""Reads messages between replicas, by nothing but what `docs/protocol.md` says of them."""
+"""Reads messages between replicas, and writes one, by what `docs/protocol.md` says alone."""
 
 from __future__ import annotations
 
@@ -6,6 +6,19 @@ from collections.abc import Callable
 from typing import Any
 
 Fields = dict[str, Any]
+
+
+def confirmed(sender: tuple[str, str], to: str, span: list[int], number: int) -> bytes:
+    """A message of this kind: the sender stands at the revision of `span`."""
+
+    def varint(value: int) -> bytes:
+        return bytes([value]) if value < 0x80 else bytes([value & 0x7F | 0x80]) + varint(value >> 7)
+
+    def text(value: str) -> bytes:
+        return varint(len(value)) + value.encode("ascii")
+
+    head = text(sender[0]) + text(sender[1]) + text(to) + varint(number)
+    return b"\xd1" + head + b"".join(map(varint, span)) + varint(0)
 
 
 class Reader:

@@ -269,9 +269,22 @@ def test_messages_of_a_running_server(pair: tuple[dht.ViewLeader, dht.Server]) -
 
 
 def listen(stack: ExitStack, leader_port: int) -> list[tuple[Any, ...]]:
-    """Joins the ring as a server that answers nobody; returns what it will hear of replicas."""
+    """Joins the ring as a server that only begins to; returns what it will hear of replicas."""
     heard: list[tuple[Any, ...]] = []
+    kinds = [name for name, _ in postcard.kinds(KINDS)]
+
+    def begin(said: tuple[Any, ...]) -> None:
+        """Says to a primary that asks for it that this server stands at its revision."""
+        own = (said[1], f"127.0.0.1:{port}")
+        span, number = said[3]["span"], kinds.index("Confirmed")
+        host, _, at = said[0][1].rpartition(":")
+        answer = postcard.confirmed(own, said[0][0], span, number)
+        connection = stack.enter_context(socket.create_connection((host, int(at))))
+        for frame in (b"\xd1", answer):
+            connection.sendall(len(frame).to_bytes(4, "big") + frame)
+
     listener = stack.enter_context(socket.create_server(("127.0.0.1", 0)))
+    port = listener.getsockname()[1]
 
     def hear(sock: socket.socket) -> None:
         with sock, sock.makefile("rb") as stream:
@@ -279,6 +292,8 @@ def listen(stack: ExitStack, leader_port: int) -> list[tuple[Any, ...]]:
                 message = stream.read(int.from_bytes(header, "big"))
                 if message[:1] == b"\xd1" and len(message) > 1:  # one byte is the announcement
                     heard.append(postcard.decode(message, KINDS))
+                    if heard[-1][2] == "Confirm":
+                        begin(heard[-1])
 
     def accept() -> None:
         while True:
@@ -291,6 +306,5 @@ def listen(stack: ExitStack, leader_port: int) -> list[tuple[Any, ...]]:
     threading.Thread(target=accept, daemon=True).start()
     stack.callback(listener.shutdown, socket.SHUT_RDWR)
     extension = {"version": 1, "holds": []}
-    port = listener.getsockname()[1]
     ask(leader_port, {"cmd": "heartbeat", "port": port, "requestor": 0.5, "dht": extension})
     return heard
