@@ -44,23 +44,25 @@ class Reader:
     def _run(self) -> None:
         try:
             while (notes := self._listener.take(_TAKE_MS)) is not None:
+                if not _is_seen(self._logger):
+                    continue
                 for kind, text in notes:
-                    out, err = lines([(kind, text)], py2=False, quiet=False)
                     level = _LEVELS.get(kind, logging.INFO)
-                    self._logger.log(level, "%s: %s", self._address, (out + err)[0])
+                    if self._logger.isEnabledFor(level):
+                        out, err = lines([(kind, text)], py2=False, quiet=False)
+                        self._logger.log(level, "%s: %s", self._address, (out + err)[0])
         except RuntimeError as error:  # the node has failed
             self._logger.error("%s: %s", self._address, error)
 
 
-def reader(name: str, node: _dht.Node) -> Reader | None:
-    """Return a running reader for a node; `None` where nobody would see what it logs.
+def reader(name: str, node: _dht.Node) -> Reader:
+    """Return a running reader for a node. It reads on while nobody sees it: handlers may come.
 
     Args:
         name: The logger's name.
         node: The node, just started.
     """
-    logger = logging.getLogger(name)
-    return Reader(logger, node) if _is_seen(logger) else None
+    return Reader(logging.getLogger(name), node)
 
 
 def _is_seen(logger: logging.Logger) -> bool:

@@ -13,6 +13,7 @@ from dht._limits import MESSAGE_BYTES_MAX
 from dht.errors import DhtError, DidNotHappen, OutcomeUnknown
 
 if TYPE_CHECKING:  # who asks for no status does without
+    from dht._replicated_async import AsyncReplicated
     from dht.status import Status
 
 __all__ = ["AsyncClient", "AsyncLock"]
@@ -101,6 +102,23 @@ class AsyncClient:
                 link.close()
             elif not loop.is_closed():
                 loop.call_soon_threadsafe(link.close)
+
+    @property
+    def replicated(self) -> "AsyncReplicated":
+        """The ring's names and values as a mapping whose uses are awaited, without delete.
+
+        Reading is `await client.replicated[name]`. What Python cannot await has a name: `put`
+        assigns, `contains` is `in`, `count` is `len`; `async for` gives the names.
+
+        Example:
+            >>> await client.replicated.put("apple", 1)
+            3
+            >>> await client.replicated["apple"]
+            1
+        """
+        from dht._replicated_async import AsyncReplicated
+
+        return AsyncReplicated(self)
 
     async def setr(self, name: str, value: Any) -> int:
         """Store a value on the three servers of a name.

@@ -3,7 +3,7 @@
 `ViewLeader.events` and `Server.events` give them. Each class has a `kind` of its own, so that
 both `event.kind == "joined"` and `isinstance(event, Joined)` tell a type checker what it is.
 
-They are the facts that the scripts print, without those about single requests.
+They are the facts that the scripts print, of single requests only `print` and what was refused.
 """
 
 import contextlib
@@ -184,6 +184,18 @@ class Left:
 
 
 @dataclass(frozen=True, slots=True)
+class Printing:
+    """Somebody asked a server to print words; the scripts print `Printing ...`.
+
+    Attributes:
+        words: The words, which are strings unless the sender is no client of ours.
+    """
+
+    kind: ClassVar[Literal["printing"]] = "printing"
+    words: tuple[Any, ...]
+
+
+@dataclass(frozen=True, slots=True)
 class BadFrame:
     """A message was refused.
 
@@ -213,6 +225,7 @@ Event: TypeAlias = (
     | Leaving
     | LeaderAway
     | Left
+    | Printing
     | BadFrame
 )
 """Any of the above."""
@@ -233,6 +246,7 @@ _MADE: dict[str, Callable[[dict[str, Any]], Event]] = {
     "leaving": lambda note: Leaving(),
     "leader_away": lambda note: LeaderAway(),
     "left": lambda note: Left(),
+    "printing": lambda note: Printing(tuple(note["words"])),
     "bad_frame": lambda note: BadFrame(note["peer_ip"], note["why"]),
 }
 
@@ -254,8 +268,8 @@ class Events:
     It begins with the call of `events()`. Any number of them may be open on one node, and each
     gets every event. Threads that share one share its events: each event goes to one of them.
 
-    Events that nobody takes are kept up to 20,000, and `bad_frame`, which anybody can cause, up to
-    10,000; after that new ones are dropped, and counted in `missed`.
+    Events that nobody takes are kept up to 20,000; no `printing` and `bad_frame`, which anybody can
+    cause, are taken in behind 10,000. What is dropped so is counted in `missed`.
 
     As long as it is held, so is the node. `close`, or leaving `with`, ends it.
     """

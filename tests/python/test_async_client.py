@@ -25,7 +25,7 @@ def of(ring: Ring, **options: Any) -> dht.AsyncClient:
 
 def test_the_same_methods() -> None:
     """Whatever the blocking client does to the ring, this one does, with the same arguments."""
-    other = {"replicated", "over"}
+    other = {"replicated", "over"}  # the mapping has a test of its own
     for name in vars(dht.Client):
         if not name.startswith("_") and name not in other:
             blocking = inspect.signature(getattr(dht.Client, name))

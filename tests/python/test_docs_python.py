@@ -103,10 +103,7 @@ def public(kind: type) -> Iterator[str]:
 
 def test_asyncio_has_the_same_methods() -> None:
     """All but what the page says that it does not have."""
-    assert set(public(dht.Client)) - set(public(dht.AsyncClient)) == {
-        "replicated",
-        "over(transport)",
-    }
+    assert set(public(dht.Client)) - set(public(dht.AsyncClient)) == {"over(transport)"}
     assert set(public(dht.AsyncClient)) <= set(public(dht.Client))
 
 

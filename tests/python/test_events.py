@@ -11,6 +11,7 @@ from typing import get_args
 import pytest
 
 import dht
+from children import python
 from dht import common
 from dht.events import _MADE, Events
 from harness import ROOT, wait_until
@@ -84,7 +85,7 @@ def test_iteration_ends_with_the_node() -> None:
 
 
 def test_events_of_a_server() -> None:
-    """What it refused, that nobody answers it, and that it left."""
+    """What it refused, what it is to print, that nobody answers it, and that it left."""
     with dht.ViewLeader() as leader:
         server = dht.Server(leader.address, heartbeat=0.02).start()
         events = server.events(timeout=20)
@@ -93,6 +94,9 @@ def test_events_of_a_server() -> None:
             refused = until(events, "bad_frame")[-1]
         assert refused.kind == "bad_frame"
         assert refused.peer == "127.0.0.1"
+        with dht.Client(server=server.address) as client:
+            client.print("good", "morning")
+        assert until(events, "printing") == [dht.events.Printing(("good", "morning"))]
         server.leave(timeout=30)
         assert until(events, "left")[-1] == dht.events.Left()
         assert list(events) == []
@@ -151,7 +155,7 @@ def test_every_note_has_an_event() -> None:
     source = (ROOT / "src/py/notes.rs").read_text(encoding="utf-8")
     body = source.partition("match note {")[2].partition("\n    };")[0]
     kinds = set(re.findall(r'(?:=> |\{\s*)\(\s*"(\w+)",', body))
-    single = {"setting", "querying", "not_found", "all_keys", "printing"}
+    single = {"setting", "querying", "not_found", "all_keys"}
     assert kinds == set(_MADE) | single
     classes = get_args(dht.Event)
     assert len({each.kind for each in classes}) == len(classes) == len(_MADE)
@@ -207,6 +211,32 @@ def test_log_lines(caplog: pytest.LogCaptureFixture) -> None:
         rf"dht.viewleader WARNING {place}WAITING: 10000 slots wait for {address}", text
     )
     assert re.search(rf"dht.viewleader ERROR {place}DATA LOST: 10000 slots", text)
+
+
+LATE_HANDLER = """
+import logging, sys
+import dht
+
+def join_and_leave():
+    dht.Server(leader.address).start().leave()
+
+leader = dht.ViewLeader().start()
+join_and_leave()
+handler = logging.StreamHandler(sys.stdout)
+handler.setFormatter(logging.Formatter("%(message)s"))
+logger = logging.getLogger("dht.viewleader")
+logger.setLevel("INFO")
+logger.addHandler(handler)
+join_and_leave()
+leader.stop()
+"""
+
+
+def test_a_handler_that_comes_later() -> None:
+    """Whoever has loaded `logging` may ask for lines of nodes that run already."""
+    output = python(LATE_HANDLER)
+    assert "joined at position" in output and ", epoch 3" in output
+    assert ", epoch 1\n" not in output
 
 
 def leader_address(lines: set[tuple[str, str, str]]) -> str:

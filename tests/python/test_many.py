@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import threading
 from collections.abc import Callable, Iterator, MutableMapping
 from typing import Any
@@ -171,3 +172,40 @@ def test_names_are_listed_although_a_server_has_died(make_ring: Any) -> None:
         client.setr_many({f"name {number}": number for number in range(20)})
         own.kill(own.servers[0])
         assert len(client.replicated) == 20
+
+
+def test_the_mapping_for_asyncio(make_ring: Any) -> None:
+    """It does what the other does, with names for what cannot be awaited."""
+    own = make_ring(4)
+
+    async def main() -> None:
+        async with dht.AsyncClient(
+            own.leader.address, own.servers[0].address, timeout=15.0
+        ) as client:
+            values = client.replicated
+            assert (await values.count(), [name async for name in values]) == (0, [])
+            assert await values.put("b", 2) == 3
+            await values.update({"a": 1}, c=[3])
+            assert await values.setdefault("d", 4) == 4
+            assert await values.setdefault("a", 9) == 1
+            assert [name async for name in values] == ["a", "b", "c", "d"]
+            by_name = values.keys()
+            assert [name async for name in by_name] == ["a", "b", "c", "d"]
+            assert await values.count() == 4
+            held = {"a": 1, "b": 2, "c": [3], "d": 4}
+            assert {name: value async for name, value in values.items()} == held
+            assert [value async for value in values.values()] == list(held.values())
+            assert await values["c"] == [3]
+            assert await values.contains("a") and not await values.contains("e")
+            assert not await values.contains(7)
+            assert await values.get("e", "none") == "none"
+            assert await values.get("a") == 1
+            with pytest.raises(KeyError):
+                await values["e"]
+            await client.set("alone", 1)
+            assert "alone" in [name async for name in values]
+            assert "alone" not in [name async for name, _ in values.items()]
+            own.kill(own.servers[0])
+            assert await values.count() == 5 - 1  # `alone` was on that server only
+
+    asyncio.run(main())

@@ -41,12 +41,14 @@ def test_an_option_wins_over_the_environment(start: StartProgram) -> None:
 
 
 def test_quiet(make_ring: Callable[..., Ring]) -> None:
-    """`--quiet` leaves the lines about single requests out."""
+    """`--quiet` leaves the lines about single requests out, but prints what it is asked to."""
     ring = make_ring(1, server_options=("--quiet",))
     assert ring.client("set", "a", "1")[1] == 0
     assert ring.client("get", "a")[1] == 0
     assert ring.client("setr", "b", "1")[1] == 0
+    assert ring.client("print", "hello")[1] == 0
     server = ring.servers[0]
+    wait_until(lambda: server.saw("Printing hello"), what="the words to be printed")
     server.interrupt()
     assert not server.saw("Setting") and not server.saw("Querying"), server.lines
 

@@ -160,7 +160,7 @@ QUIET = Option(
     switch,
     False,
     None,
-    "leave out the lines about single requests and about servers that come and go",
+    "leave out the lines about single requests, except `print`, and about servers that come and go",
 )
 
 

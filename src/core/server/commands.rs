@@ -67,7 +67,8 @@ impl Server {
             Command::Get { key } => self.get(&key, out),
             Command::QueryAllKeys => self.query_all_keys(out),
             Command::Print { words } => {
-                self.note(Note::Printing { words }, out);
+                // Whom it asks to print does so, quiet or not.
+                out.push(Output::Note(Note::Printing { words }));
                 Reply::status("ok").keeps(then == Then::Keep)
             }
             Command::Timeout => Reply::new(),

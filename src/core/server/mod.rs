@@ -66,7 +66,7 @@ pub struct ServerConfig {
     pub requests_remembered: usize,
     /// The seed of the server's identity and of all else that it draws.
     pub seed: u64,
-    /// Whether notes about single requests are left out.
+    /// Whether notes about single requests are left out, `print` excepted.
     pub quiet: bool,
 }
 
