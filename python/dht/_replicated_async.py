@@ -26,14 +26,13 @@ class AsyncReplicated:
     written meanwhile may or may not appear. Errors are those of the client's methods.
 
     Example:
-        >>> async with dht.AsyncClient(cluster.viewleader.address) as client:
-        ...     await client.replicated.put("apple", {"colour": "red"})
-        ...     await client.replicated["apple"]
-        ...     await client.replicated.get("pear", 0)
-        ...     [name async for name in client.replicated]
+        >>> await client.replicated.put("apple", {"colour": "red"})
         3
+        >>> await client.replicated["apple"]
         {'colour': 'red'}
+        >>> await client.replicated.get("pear", 0)
         0
+        >>> [name async for name in client.replicated]
         ['apple']
     """
 

@@ -62,6 +62,7 @@ def client_of(docstring: Docstring) -> Iterator[Any]:
     """A client of the module's kind."""
     kinds: Mapping[str, Callable[[str], Any]] = {
         "dht.aio": dht.AsyncClient,
+        "dht._replicated_async": dht.AsyncClient,
         "dht._dht": lambda leader: _dht.Client(viewleader=leader),
     }
     if docstring.module in kinds:
