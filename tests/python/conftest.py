@@ -11,7 +11,6 @@ import pytest
 from harness import Program
 from rings import Ring
 
-
 # Shells have what they start in the background ignore Ctrl-C, and with it all that it starts.
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     signal.signal(signal.SIGINT, signal.default_int_handler)
