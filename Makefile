@@ -81,7 +81,7 @@ verify-python: build
 	$(BIN)/python -m mypy
 	$(BIN)/python -m mypy.stubtest dht._dht
 	$(BIN)/python -m pyright
-	$(BIN)/python -m pytest -n 2 --dist worksteal
+	$(BIN)/python -m pytest -n 2 --dist loadfile
 
 # SEEDS=2000: seeds for each bug; SEED=1: the first; BUG=NAME: that bug alone (none: no bug).
 .PHONY: sim-bugs

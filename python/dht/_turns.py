@@ -34,10 +34,9 @@ class Turns:
         self._queues: dict[str, dict[str, threading.Thread]] = {}
         self._refused: dict[threading.Thread, _Wait] = {}
         self._held_up: dict[threading.Thread, _Wait] = {}
+        self._asking: dict[threading.Thread, str] = {}  # who waits for an answer
         self._calls: dict[threading.Thread, int] = {}
-        self._idle: dict[
-            threading.Thread, int
-        ] = {}  # calls of threads that were waited for in vain
+        self._idle: dict[threading.Thread, int] = {}  # calls of those waited for in vain
 
     def uses(self) -> None:
         """Note that this thread uses the cluster."""
@@ -48,11 +47,13 @@ class Turns:
         """Note that this thread asks for a lock: it gets its place in the queue."""
         with self._changed:
             self._queues.setdefault(lock, {})[client] = threading.current_thread()
+            self._asking[threading.current_thread()] = lock
 
     def is_told(self, lock: str, client: str, *, granted: bool) -> None:
         """Note the answer."""
         me = threading.current_thread()
         with self._changed:
+            self._asking.pop(me, None)
             if granted:
                 rest = self._queues.get(lock, {})
                 rest.pop(client, None)
@@ -60,10 +61,16 @@ class Turns:
                 self._changed.notify_all()
             else:
                 self._refused[me] = _Wait(lock, client)
+                queue = self._queues.get(lock, {})
+                if next(iter(queue), None) == client:
+                    # Requests reach the view leader in another order than threads begin to ask.
+                    queue[client] = queue.pop(client)
+                    self._changed.notify_all()
 
     def leaves(self, lock: str, client: str) -> None:
         """Note that somebody is not in a queue any more."""
         with self._changed:
+            self._asking.pop(threading.current_thread(), None)
             queue = self._queues.get(lock, {})
             queue.pop(client, None)
             if not queue:
@@ -95,6 +102,11 @@ class Turns:
                 del self._held_up[me]
             return not waited
 
+    def _asks_too(self, lock: str, but: threading.Thread) -> threading.Thread | None:
+        """Return another thread that has asked for a lock and waits for the answer."""
+        asking = (other for other, wanted in self._asking.items() if wanted == lock)
+        return next((other for other in asking if other is not but and other.is_alive()), None)
+
     def _first(self, mine: _Wait) -> threading.Thread | None:
         """Return the thread that has to go on first; `None` where only this one can."""
         me = threading.current_thread()
@@ -102,7 +114,9 @@ class Turns:
         while True:
             head = next(iter(self._queues.get(wait.lock, {}).values()), None)
             if head is None or head is thread or not head.is_alive():
-                return None if thread is me else thread  # which lets time pass, if it has to
+                # Who was refused, and is the first all the same: another has it, and has not heard.
+                granted = self._asks_too(wait.lock, thread)
+                return granted or (None if thread is me else thread)  # which lets time pass
             if head in passed:
                 return None
             if head not in self._held_up:

@@ -137,16 +137,27 @@ def test_an_expired_server_comes_back(make_ring: Callable[..., Ring]) -> None:
 
 @contextmanager
 def taken(ports: range) -> Iterator[None]:
-    """All ports of a range taken, by us or by whoever has them."""
+    """All ports of a range taken, by us or by whoever listens there."""
     with ExitStack() as stack:
         for port in ports:
-            sock = stack.enter_context(socket.socket())
-            try:
-                sock.bind(("", port))
-                sock.listen()
-            except OSError:
-                continue
+            # A connection may have it for a moment.
+            wait_until(partial(take, stack, port), what=f"port {port}")
         yield
+
+
+def take(stack: ExitStack, port: int) -> bool:
+    """Listens on a port, as the programs do; whether it is taken now, by this or by another."""
+    with ExitStack() as attempt:
+        sock = attempt.enter_context(socket.socket())
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            sock.bind(("", port))
+            sock.listen()
+        except OSError:
+            with socket.socket() as other:
+                return other.connect_ex(("127.0.0.1", port)) == 0
+        stack.push(attempt.pop_all())
+    return True
 
 
 @pytest.mark.parametrize(
