@@ -188,7 +188,7 @@ impl<'a> ServerAudit<'a> {
 
     /// Whether something that it has decided waits for its disk.
     pub fn holds_back(self) -> bool {
-        self.server.keeper.as_ref().is_some_and(|keeper| keeper.held() > 0)
+        self.server.keeper.as_ref().is_some_and(Keeper::holds_back)
     }
 
     /// How full everything is that others can make grow.
@@ -225,7 +225,11 @@ impl<'a> ServerAudit<'a> {
             fill("addresses", server.addresses.len(), None),
             fill("calls", server.calls.len(), None),
             fill("writes forwarded", server.forwards.len(), None),
-            fill("effects held", server.keeper.as_ref().map_or(0, Keeper::held), None),
+            fill(
+                "messages that wait for the disk",
+                server.keeper.as_ref().map_or(0, Keeper::messages),
+                Some(super::keep::MESSAGES_HELD_MAX),
+            ),
         ]
     }
 }

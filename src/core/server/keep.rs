@@ -7,6 +7,7 @@
 //! wait.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::hash::{DefaultHasher, Hash, Hasher};
 
 use super::data::{Row, Standing};
 use super::heartbeat::{IDENTITIES_MAX, IDENTITIES_TOLD_MAX};
@@ -19,6 +20,13 @@ use crate::core::planted::{Planted, planted};
 /// How many identities are drawn at most for one that stands where the one before stood. One in
 /// 10,000 does, so that this fails less than once in 10^8 restarts; the server then moves.
 const DRAWS_MAX: usize = 200_000;
+
+/// How many messages to replicas wait for the disk at most. Beyond that they are lost, as messages may
+/// be: whoever wants an answer asks again.
+pub(super) const MESSAGES_HELD_MAX: usize = 10_000;
+
+/// How many bytes they have at most, but for one that is longer.
+const MESSAGES_HELD_BYTES_MAX: usize = 16 * 1024 * 1024;
 
 /// What the disk has, and what waits for it.
 #[derive(Debug, Default)]
@@ -35,6 +43,9 @@ pub(super) struct Keeper {
     promises: BTreeSet<usize>,
     /// What waits for a ticket.
     held: BTreeMap<u64, Vec<Output>>,
+    /// Digests of the messages to replicas that are among it, and the bytes of these.
+    messages: BTreeSet<u64>,
+    message_bytes: usize,
     /// How many effects of this step had waited, and where those are that wait from now on.
     released: usize,
     fresh: Vec<(u64, usize)>,
@@ -55,10 +66,39 @@ fn place_of(id: &NodeId) -> Slot {
     slot_of(id.as_bytes())
 }
 
+/// Tells one message from another. Two that are taken for one cost a repetition.
+fn digest(addr: &str, message: &[u8]) -> u64 {
+    let mut hasher = DefaultHasher::new();
+    (addr, message).hash(&mut hasher);
+    hasher.finish()
+}
+
 impl Keeper {
-    /// How many effects wait for the disk.
-    pub(super) fn held(&self) -> usize {
-        self.held.values().map(Vec::len).sum()
+    /// Whether anything waits for the disk.
+    pub(super) fn holds_back(&self) -> bool {
+        !self.held.is_empty()
+    }
+
+    /// How many messages to replicas wait for the disk.
+    pub(super) fn messages(&self) -> usize {
+        self.messages.len()
+    }
+
+    /// Has an effect wait for a ticket.
+    fn hold(&mut self, ticket: u64, effect: Output) {
+        if let Output::Send { addr, message } = &effect {
+            let bytes = self.message_bytes + message.len();
+            let too_long = bytes > MESSAGES_HELD_BYTES_MAX && !self.messages.is_empty();
+            let full = self.messages.len() >= MESSAGES_HELD_MAX || too_long;
+            // What is sent again while the first still waits need not be sent twice.
+            if full || !self.messages.insert(digest(addr, message)) {
+                return;
+            }
+            self.message_bytes = bytes;
+        }
+        let waiting = self.held.entry(ticket).or_default();
+        self.fresh.push((ticket, waiting.len()));
+        waiting.push(effect);
     }
 
     /// How many of the effects of the last step had waited: they come first.
@@ -168,7 +208,13 @@ impl Server {
         if let Some(ticket) = ticket {
             let waits = keeper.held.split_off(&(ticket.0 + 1));
             let free = std::mem::replace(&mut keeper.held, waits);
-            out.extend(free.into_values().flatten());
+            for effect in free.into_values().flatten() {
+                if let Output::Send { addr, message } = &effect {
+                    keeper.messages.remove(&digest(addr, message));
+                    keeper.message_bytes -= message.len();
+                }
+                out.push(effect);
+            }
         }
         keeper.released = out.len() - before;
         keeper.fresh.clear();
@@ -203,9 +249,7 @@ impl Server {
                 (false, false) => 0,
             };
             if ticket > keeper.persisted {
-                let waiting = keeper.held.entry(ticket).or_default();
-                keeper.fresh.push((ticket, waiting.len()));
-                waiting.push(effect);
+                keeper.hold(ticket, effect);
             } else {
                 out.push(effect);
             }
