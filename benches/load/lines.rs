@@ -26,27 +26,37 @@ impl Work {
     }
 }
 
-/// RESP, as Redis speaks it.
+/// What both have: where the parties are, what is asked of them, and room for the reply that must come.
 #[derive(Debug)]
-pub(crate) struct Redis {
+struct Asked {
     addresses: Vec<SocketAddr>,
     work: Work,
     wanted: Vec<u8>,
 }
 
+impl Asked {
+    fn new(addresses: Vec<SocketAddr>, work: &str) -> Result<Self, String> {
+        Ok(Asked { addresses, work: Work::of(work)?, wanted: Vec::new() })
+    }
+}
+
+/// RESP, as Redis speaks it.
+#[derive(Debug)]
+pub(crate) struct Redis(Asked);
+
 impl Redis {
     pub(crate) fn new(addresses: Vec<SocketAddr>, work: &str) -> Result<Self, String> {
-        Ok(Redis { addresses, work: Work::of(work)?, wanted: Vec::new() })
+        Asked::new(addresses, work).map(Redis)
     }
 }
 
 impl Dialect for Redis {
     fn addresses(&self) -> &[SocketAddr] {
-        &self.addresses
+        &self.0.addresses
     }
 
     fn ask(&mut self, _said: &mut Said, op: &Op, out: &mut Vec<u8>) {
-        let get = self.work == Work::Get;
+        let get = self.0.work == Work::Get;
         let command: &[u8] =
             if get { b"*2\r\n$3\r\nGET\r\n$16\r\n" } else { b"*3\r\n$3\r\nSET\r\n$16\r\n" };
         out.extend_from_slice(command);
@@ -56,7 +66,7 @@ impl Dialect for Redis {
             push_value(out, op.key);
         }
         out.extend_from_slice(b"\r\n");
-        if self.work == Work::Setr {
+        if self.0.work == Work::Setr {
             out.extend_from_slice(b"*3\r\n$4\r\nWAIT\r\n$1\r\n2\r\n$1\r\n0\r\n");
         }
     }
@@ -69,13 +79,13 @@ impl Dialect for Redis {
         _out: &mut Vec<u8>,
     ) -> Result<Taken, String> {
         let Some(op) = op else { return Err("a reply to nothing".to_owned()) };
-        match self.work {
+        match self.0.work {
             Work::Get => {
-                self.wanted.clear();
-                self.wanted.extend_from_slice(b"$32\r\n");
-                push_value(&mut self.wanted, op.key);
-                self.wanted.extend_from_slice(b"\r\n");
-                exactly(bytes, &self.wanted)
+                self.0.wanted.clear();
+                self.0.wanted.extend_from_slice(b"$32\r\n");
+                push_value(&mut self.0.wanted, op.key);
+                self.0.wanted.extend_from_slice(b"\r\n");
+                exactly(bytes, &self.0.wanted)
             }
             Work::Set => exactly(bytes, b"+OK\r\n"),
             Work::Setr => exactly(bytes, b"+OK\r\n:2\r\n"),
@@ -85,25 +95,21 @@ impl Dialect for Redis {
 
 /// The text protocol of memcached.
 #[derive(Debug)]
-pub(crate) struct Memcached {
-    addresses: Vec<SocketAddr>,
-    work: Work,
-    wanted: Vec<u8>,
-}
+pub(crate) struct Memcached(Asked);
 
 impl Memcached {
     pub(crate) fn new(addresses: Vec<SocketAddr>, work: &str) -> Result<Self, String> {
-        Ok(Memcached { addresses, work: Work::of(work)?, wanted: Vec::new() })
+        Asked::new(addresses, work).map(Memcached)
     }
 }
 
 impl Dialect for Memcached {
     fn addresses(&self) -> &[SocketAddr] {
-        &self.addresses
+        &self.0.addresses
     }
 
     fn ask(&mut self, _said: &mut Said, op: &Op, out: &mut Vec<u8>) {
-        if self.work == Work::Get {
+        if self.0.work == Work::Get {
             out.extend_from_slice(b"get ");
             push_key(out, op.key);
         } else {
@@ -123,15 +129,15 @@ impl Dialect for Memcached {
         _out: &mut Vec<u8>,
     ) -> Result<Taken, String> {
         let Some(op) = op else { return Err("a reply to nothing".to_owned()) };
-        if self.work != Work::Get {
+        if self.0.work != Work::Get {
             return exactly(bytes, b"STORED\r\n");
         }
-        self.wanted.clear();
-        self.wanted.extend_from_slice(b"VALUE ");
-        push_key(&mut self.wanted, op.key);
-        self.wanted.extend_from_slice(b" 0 32\r\n");
-        push_value(&mut self.wanted, op.key);
-        self.wanted.extend_from_slice(b"\r\nEND\r\n");
-        exactly(bytes, &self.wanted)
+        self.0.wanted.clear();
+        self.0.wanted.extend_from_slice(b"VALUE ");
+        push_key(&mut self.0.wanted, op.key);
+        self.0.wanted.extend_from_slice(b" 0 32\r\n");
+        push_value(&mut self.0.wanted, op.key);
+        self.0.wanted.extend_from_slice(b"\r\nEND\r\n");
+        exactly(bytes, &self.0.wanted)
     }
 }

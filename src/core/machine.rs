@@ -5,6 +5,7 @@
 //! understands neither. Losing, delaying, repeating or reordering what a machine sends costs
 //! time, never data.
 
+use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::Arc;
 
@@ -188,6 +189,25 @@ pub enum Edit {
         /// Above the last key.
         end: Vec<u8>,
     },
+}
+
+impl Edit {
+    /// Does it to a map in memory.
+    pub fn apply(&self, rows: &mut BTreeMap<Vec<u8>, Vec<u8>>) {
+        match self {
+            Edit::Put { key, value } => {
+                rows.insert(key.clone(), value.clone());
+            }
+            Edit::Remove { key } => {
+                rows.remove(key);
+            }
+            Edit::RemoveRange { start, end } => {
+                let within = rows.range(start.clone()..end.clone());
+                let keys: Vec<Vec<u8>> = within.map(|(key, _)| key.clone()).collect();
+                keys.iter().for_each(|key| drop(rows.remove(key)));
+            }
+        }
+    }
 }
 
 /// What becomes of a connection after a reply.

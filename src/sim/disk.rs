@@ -140,7 +140,7 @@ impl Disk {
             }
             (Kept::Rows(rows), Written::Edits(edits)) => {
                 for edit in edits {
-                    change(rows, edit);
+                    edit.apply(rows);
                     if let Edit::Put { key, value } = edit
                         && let Ok(Row::Standing(standing)) = Row::decode(key, value)
                     {
@@ -171,22 +171,6 @@ impl Disk {
     }
 }
 
-fn change(rows: &mut BTreeMap<Vec<u8>, Vec<u8>>, edit: &Edit) {
-    match edit {
-        Edit::Put { key, value } => {
-            rows.insert(key.clone(), value.clone());
-        }
-        Edit::Remove { key } => {
-            rows.remove(key);
-        }
-        Edit::RemoveRange { start, end } => {
-            let within = rows.range(start.clone()..end.clone());
-            let keys: Vec<Vec<u8>> = within.map(|(key, _)| key.clone()).collect();
-            keys.iter().for_each(|key| drop(rows.remove(key)));
-        }
-    }
-}
-
 impl Cluster {
     /// A process gives its disk something.
     pub(super) fn persist(&mut self, process: ProcessId, ticket: Ticket, written: Written) {
@@ -214,12 +198,8 @@ impl Cluster {
     /// The identities that a server has had, by its disk.
     pub fn stored_identities(&self, name: &str) -> Vec<NodeId> {
         let disk = self.nodes[self.index(name)].disk.as_ref();
-        let standing = disk.and_then(Disk::standing).cloned();
-        standing
-            .map(|standing| standing.was.into_iter().chain(standing.id))
-            .into_iter()
-            .flatten()
-            .collect()
+        let standing = disk.and_then(Disk::standing);
+        standing.map_or_else(Vec::new, |known| known.was.iter().chain(&known.id).cloned().collect())
     }
 
     fn begin_sync(&mut self, process: ProcessId) {

@@ -26,11 +26,7 @@ impl Cluster {
     /// Starts the view leader on a node with a disk, which is empty at first: it goes on from what its
     /// processes before have written there.
     pub fn spawn_leader_with_disk(&mut self, name: &str, config: LeaderConfig) {
-        let disk = match self.names.get(name) {
-            Some(node) => self.nodes[*node].disk.take(),
-            None => None,
-        };
-        let disk = disk.unwrap_or_else(|| Disk::of_leader(self.rng.bits()));
+        let disk = self.take_disk(name).unwrap_or_else(|| Disk::of_leader(self.rng.bits()));
         let leader = Leader::with_record(config, disk.record());
         let addr = self.leader_addr.clone();
         self.listen_with(name, &addr, Program::Leader(Box::new(leader)), Some(disk));
@@ -39,10 +35,7 @@ impl Cluster {
     /// Starts a server. A new name gets a host of its own, a name that ran before its old host; the
     /// port is the config's, or 38000. Returns its address.
     pub fn spawn_server(&mut self, name: &str, mut config: ServerConfig) -> String {
-        if config.port == 0 {
-            config.port = SERVER_PORT;
-        }
-        let addr = format!("{}:{}", self.host_for(name), config.port);
+        let addr = self.place(name, &mut config);
         if planted(Planted::IdentityKept) {
             config.seed = self.names.get(name).map_or(self.nodes.len(), |index| *index) as u64;
         }
@@ -53,15 +46,8 @@ impl Cluster {
     /// The same on a node with a disk, which is empty at first: it goes on with the data that its
     /// processes before have written there.
     pub fn spawn_server_with_disk(&mut self, name: &str, mut config: ServerConfig) -> String {
-        if config.port == 0 {
-            config.port = SERVER_PORT;
-        }
-        let addr = format!("{}:{}", self.host_for(name), config.port);
-        let disk = match self.names.get(name) {
-            Some(node) => self.nodes[*node].disk.take(),
-            None => None,
-        };
-        let disk = disk.unwrap_or_else(|| Disk::of_server(self.rng.bits()));
+        let addr = self.place(name, &mut config);
+        let disk = self.take_disk(name).unwrap_or_else(|| Disk::of_server(self.rng.bits()));
         let server = Server::with_data(config, disk.rows());
         self.listen_with(name, &addr, Program::Server(Box::new(server)), Some(disk));
         addr
@@ -221,6 +207,20 @@ impl Cluster {
 
     pub(super) fn index(&self, name: &str) -> usize {
         *self.names.get(name).unwrap_or_else(|| panic!("there is no node {name}"))
+    }
+
+    /// Where a server of this name is to listen.
+    fn place(&self, name: &str, config: &mut ServerConfig) -> String {
+        if config.port == 0 {
+            config.port = SERVER_PORT;
+        }
+        format!("{}:{}", self.host_for(name), config.port)
+    }
+
+    /// What the processes before have left on a node's disk.
+    fn take_disk(&mut self, name: &str) -> Option<Disk> {
+        let node = *self.names.get(name)?;
+        self.nodes[node].disk.take()
     }
 
     fn host_for(&self, name: &str) -> String {

@@ -151,6 +151,15 @@ def original(name: str, *args: str) -> list[str]:
     return [sys.executable, "-m", f"originals.{name}", *args]
 
 
+def limited(bytes_max: int) -> list[str]:
+    """Runs what follows with a limit on the size of files, which is as good as a full disk."""
+    code = (
+        "import os, resource, sys; n = int(sys.argv[1]); "
+        "resource.setrlimit(resource.RLIMIT_FSIZE, (n, n)); os.execv(sys.argv[2], sys.argv[2:])"
+    )
+    return [sys.executable, "-c", code, str(bytes_max)]
+
+
 def run(
     argv: Sequence[str], seconds: float = 30.0, env: Mapping[str, str] | None = None
 ) -> subprocess.CompletedProcess[str]:

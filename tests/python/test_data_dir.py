@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import shutil
 import struct
-import sys
 import zlib
 from pathlib import Path
 from typing import Any
@@ -15,7 +14,7 @@ import pytest
 import dht
 from conftest import StartProgram
 from dht import _dht
-from harness import Program, clean_env, run, script, wait_until
+from harness import Program, clean_env, limited, run, script, wait_until
 from ops import command
 from rawwire import Closed, ask
 
@@ -163,15 +162,6 @@ def test_directories_that_are_not_used(start: StartProgram, tmp_path: Path) -> N
     assert "neither" in refused(command("check-data", str(tmp_path)))
     wrong = run(server(leader, path, "--fsync", "interval:0")).stderr
     assert "argument --fsync: 'interval:0' is not always, interval:MS" in wrong
-
-
-def limited(bytes_max: int) -> list[str]:
-    """Runs what follows with a limit on the size of files, which is as good as a full disk."""
-    code = (
-        "import os, resource, sys; n = int(sys.argv[1]); "
-        "resource.setrlimit(resource.RLIMIT_FSIZE, (n, n)); os.execv(sys.argv[2], sys.argv[2:])"
-    )
-    return [sys.executable, "-c", code, str(bytes_max)]
 
 
 def test_a_full_disk(start: StartProgram, tmp_path: Path) -> None:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import resource
 import shutil
 import struct
-import sys
 import zlib
 from collections.abc import Callable
 from pathlib import Path
@@ -16,7 +15,7 @@ import pytest
 import dht
 from chaos.workload import Workload
 from conftest import StartProgram
-from harness import TESTS, Program, answers, clean_env, run, script, wait_until
+from harness import TESTS, Program, answers, clean_env, limited, run, script, wait_until
 from rawwire import Closed, ask
 from rings import LEASE, Ring
 
@@ -124,15 +123,6 @@ def test_directories_that_are_not_used(start: StartProgram, tmp_path: Path) -> N
     for bad in ("/proc", "/dev/null/record"):
         assert bad in refused("--data-dir", bad)
     assert "--fsync" in run(script("viewleader.py", "--fsync", "often")).stderr
-
-
-def limited(bytes_max: int) -> list[str]:
-    """Runs what follows with a limit on the size of files, which is as good as a full disk."""
-    code = (
-        "import os, resource, sys; n = int(sys.argv[1]); "
-        "resource.setrlimit(resource.RLIMIT_FSIZE, (n, n)); os.execv(sys.argv[2], sys.argv[2:])"
-    )
-    return [sys.executable, "-c", code, str(bytes_max)]
 
 
 def test_a_full_disk(start: StartProgram, tmp_path: Path) -> None:

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use dht::core::assignment::{Joiner, Span};
 use dht::core::hash::slot_of;
-use dht::core::machine::{CallError, Edit, Input, Machine, Note, Origin, Output, ReplyTo, Ticket};
+use dht::core::machine::{CallError, Input, Machine, Note, Origin, Output, ReplyTo, Ticket};
 use dht::core::server::data::Row;
 use dht::core::server::{Server, ServerConfig};
 use dht::core::wire::json::Json;
@@ -25,30 +25,38 @@ impl Disk {
         let mut last = None;
         for output in out {
             let Output::Store { ticket, edits } = output else { continue };
-            edits.iter().for_each(|edit| self.change(edit));
+            edits.iter().for_each(|edit| edit.apply(&mut self.0));
             last = Some(*ticket);
         }
         last
-    }
-
-    fn change(&mut self, edit: &Edit) {
-        match edit {
-            Edit::Put { key, value } => drop(self.0.insert(key.clone(), value.clone())),
-            Edit::Remove { key } => drop(self.0.remove(key)),
-            Edit::RemoveRange { start, end } => {
-                self.0.retain(|key, _| key < start || key >= end);
-            }
-        }
     }
 
     fn rows(&self) -> Vec<Row> {
         self.0.iter().map(|(key, value)| Row::decode(key, value).unwrap()).collect()
     }
 
+    /// A server on what is there, not started.
+    fn server(&self, seed: u64) -> Server {
+        let config = ServerConfig { seed, port: 1, ..ServerConfig::default() };
+        Server::with_data(config, self.rows())
+    }
+
+    /// Starts a server whose heartbeat meets nobody: its view leader is away.
+    fn start_alone(&mut self, seed: u64) -> Server {
+        let mut server = self.server(seed);
+        let mut out = Vec::new();
+        server.handle(0, Input::Start, &mut out);
+        let ticket = self.take(&out).expect("who it is, is stored first");
+        server.handle(0, Input::Persisted { ticket }, &mut out);
+        let (call, _) = leader_call(&out, "heartbeat").expect("a heartbeat at the start");
+        out.clear();
+        server.handle(1, Input::Returned { call, result: Err(CallError::Refused) }, &mut out);
+        server
+    }
+
     /// Starts a server on what is there.
     fn start(&mut self, seed: u64) -> Stage {
-        let config = ServerConfig { seed, port: 1, ..ServerConfig::default() };
-        Stage::with(Server::with_data(config, self.rows()), |server, out| {
+        Stage::with(self.server(seed), |server, out| {
             let ticket = self.take(out).expect("who it is, is stored first");
             assert!(leader_call(out, "heartbeat").is_none(), "nobody hears of it before");
             server.handle(0, Input::Persisted { ticket }, out);
@@ -244,15 +252,8 @@ fn it_is_asked_to_leave_before_a_leader_knows_it() {
     let mut stage = primary(&mut disk, "b");
     let out = stage.request(WRITE);
     stored(&mut stage, &mut disk, &out);
-    let config = ServerConfig { seed: 3, port: 1, ..ServerConfig::default() };
-    let mut server = Server::with_data(config, disk.rows());
+    let mut server = disk.start_alone(3);
     let mut out = Vec::new();
-    server.handle(0, Input::Start, &mut out);
-    let ticket = disk.take(&out).unwrap();
-    server.handle(0, Input::Persisted { ticket }, &mut out);
-    let (call, _) = leader_call(&out, "heartbeat").unwrap();
-    out.clear();
-    server.handle(1, Input::Returned { call, result: Err(CallError::Refused) }, &mut out);
     server.handle(1, Input::Leave, &mut out);
     let left = |output: &Output| matches!(output, Output::Note(Note::Left));
     assert!(!out.iter().any(left), "a range may wait for what it has");
@@ -270,8 +271,7 @@ fn no_identity_is_forgotten_before_a_leader_has_accepted_a_later_one() {
     let mut started = vec![stage.id.clone()];
     for seed in 0..40 {
         // Nobody answers its heartbeat.
-        let config = ServerConfig { seed, port: 1, ..ServerConfig::default() };
-        let mut server = Server::with_data(config, disk.rows());
+        let mut server = disk.server(seed);
         let mut out = Vec::new();
         server.handle(0, Input::Start, &mut out);
         disk.take(&out);
@@ -303,15 +303,8 @@ fn what_overtakes_an_own_value_does_so_after_a_restart_too() {
 fn setr_of_an_original_client_waits_for_the_view_leader() {
     let mut disk = Disk::default();
     primary(&mut disk, "b");
-    let config = ServerConfig { seed: 3, port: 1, ..ServerConfig::default() };
-    let mut server = Server::with_data(config, disk.rows());
+    let mut server = disk.start_alone(3);
     let mut out = Vec::new();
-    server.handle(0, Input::Start, &mut out);
-    let ticket = disk.take(&out).unwrap();
-    server.handle(0, Input::Persisted { ticket }, &mut out);
-    let (call, _) = leader_call(&out, "heartbeat").unwrap();
-    out.clear();
-    server.handle(1, Input::Returned { call, result: Err(CallError::Refused) }, &mut out);
     let message = br#"{"cmd": "setr", "key": "k", "val": 5}"#.to_vec();
     let origin = Origin::default();
     server.handle(1, Input::Frame { to: ReplyTo(4), origin, message }, &mut out);

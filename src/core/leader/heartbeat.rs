@@ -32,7 +32,8 @@ impl Leader {
         let addr = with_port(advertise.map_or(&*origin.peer_ip, String::as_str), port);
         let lease_until = now + self.config.lease_ms;
         let ended = self.ended_before(extension.as_ref());
-        match self.members.at(&addr).filter(|member| !ended.contains(&member.addr)) {
+        let goes_on = |member: &&mut Member| !member.id().is_some_and(|id| ended.contains(&id));
+        match self.members.at(&addr).filter(goes_on) {
             Some(member) if member.requestor == *requestor => {
                 member.lease_until = lease_until;
                 member.heard_at = now;
@@ -95,10 +96,10 @@ impl Leader {
                     }),
                     addr: addr.clone(),
                 };
-                let olds: Vec<NodeId> =
-                    ended.iter().filter_map(|addr| self.members.at(addr)?.id()).collect();
-                self.take_out(now, &ended, RESTARTED, out);
-                self.succeed(&olds, &member);
+                let known = ended.iter().filter_map(|id| self.members.by_id(id));
+                let addrs: Vec<String> = known.map(|member| member.addr.clone()).collect();
+                self.take_out(now, &addrs, RESTARTED, out);
+                self.succeed(&ended, &member);
                 self.join(now, member, extension, out);
             }
         }
@@ -109,12 +110,12 @@ impl Leader {
         }
     }
 
-    /// The addresses of members that this server was before: those processes have ended, and this one
-    /// has their data. They must not be counted on beside it, least of all where it is told to delete
-    /// what it holds.
-    fn ended_before(&self, said: Option<&HeartbeatExtension>) -> Vec<String> {
+    /// The members that this server was before: those processes have ended, and this one has their
+    /// data. They must not be counted on beside it, least of all where it is told to delete what it
+    /// holds.
+    fn ended_before(&self, said: Option<&HeartbeatExtension>) -> Vec<NodeId> {
         let was = said.map_or(&[][..], |said| &said.was);
-        was.iter().filter_map(|id| self.members.by_id(id)).map(|m| m.addr.clone()).collect()
+        was.iter().filter(|id| self.members.by_id(id).is_some()).cloned().collect()
     }
 
     /// A member has come back under another identity, before anybody has gone on without it: it takes

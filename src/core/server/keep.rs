@@ -125,7 +125,8 @@ impl Server {
                 Row::Cell(slot, key, cell) => {
                     self.store.apply_stored(slot, &key, &cell);
                 }
-                Row::Request(slot, executed) => self.store.remember_stored(slot, executed),
+                // Each request has one row.
+                Row::Request(slot, executed) => self.store.remember_new(slot, executed),
                 Row::Memory(slot, memory) => self.store.forget(slot, memory),
                 Row::Local(key, value) => self.local.load(key, value),
             }

@@ -52,6 +52,11 @@ struct SlotData {
 }
 
 impl SlotData {
+    /// What tells the content from another: the cells, and the remembered requests.
+    fn digest(&self) -> u64 {
+        self.fingerprint ^ self.memory()
+    }
+
     /// What tells the remembered requests from others, in whatever order they came. Two replicas of
     /// equal cells may differ in them: of two writes of a name the later hides the earlier.
     fn memory(&self) -> u64 {
@@ -141,7 +146,8 @@ impl Store {
         }
     }
 
-    fn remember_new(&mut self, slot: Slot, executed: Executed) {
+    /// The same, of one that is certainly not among those remembered.
+    pub(super) fn remember_new(&mut self, slot: Slot, executed: Executed) {
         let data = self.slots[usize::from(slot)].get_or_insert_default();
         // Doubling would leave most of a table of 40 bytes for each request empty: with 100 names in a
         // slot it took more than the names.
@@ -225,7 +231,7 @@ impl Store {
 
     /// What tells the slot's content from another; 0 where it is empty.
     pub(super) fn fingerprint(&self, slot: Slot) -> u64 {
-        self.slot(slot).map_or(0, |data| data.fingerprint ^ data.memory())
+        self.slot(slot).map_or(0, SlotData::digest)
     }
 
     /// The slots of `start..end` that are not empty.
@@ -315,7 +321,7 @@ impl Store {
     /// What is aside of `start..end`: slots and fingerprints.
     pub(super) fn aside(&self, start: Slot, end: Slot) -> impl Iterator<Item = (Slot, u64)> {
         let aside = self.aside.range(start..end);
-        aside.map(|(slot, data)| (*slot, data.fingerprint ^ data.memory()))
+        aside.map(|(slot, data)| (*slot, data.digest()))
     }
 
     /// Deletes what is aside of `start..end`: the slots have got something else.
@@ -334,9 +340,8 @@ impl Store {
     /// Takes what is aside of a slot as though it came in a part, where it has this fingerprint; whether
     /// it has.
     pub(super) fn take_aside(&mut self, slot: Slot, fingerprint: u64) -> bool {
-        let same = |data: &SlotData| {
-            data.fingerprint ^ data.memory() == fingerprint || planted(Planted::AsideUnchecked)
-        };
+        let same =
+            |data: &SlotData| data.digest() == fingerprint || planted(Planted::AsideUnchecked);
         if !self.aside.get(&slot).is_some_and(|data| same(data)) {
             return false;
         }

@@ -4,7 +4,7 @@
 
 use thiserror::Error;
 
-use crate::core::record_log::checksum;
+use crate::core::record_log;
 
 /// The first bytes of a server's data.
 const MAGIC: &[u8; 8] = b"DHT-DATA";
@@ -38,10 +38,7 @@ pub(super) fn encode() -> Vec<u8> {
 }
 
 fn encode_version(version: u32) -> Vec<u8> {
-    let mut header = MAGIC.to_vec();
-    header.extend(version.to_le_bytes());
-    let sum = checksum(&header);
-    header.extend(sum.to_le_bytes());
+    let mut header = record_log::header((MAGIC, version));
     header.resize(HEADER_BYTES as usize, 0);
     header
 }
