@@ -138,7 +138,8 @@ impl Store {
             LogError::Newer(version) => {
                 DiskError::NoData(shown.clone(), HeaderError::Newer(version))
             }
-            error => damaged(&error.to_string()),
+            LogError::NotOurs => damaged("it is no log of a server"),
+            LogError::Damaged(_) => damaged(&error.to_string()),
         })?;
         self.number = self.applied().map_err(|error| damaged(&error.to_string()))?;
         let applied = self.number;

@@ -152,6 +152,9 @@ fn a_log_with_a_gap_or_alone_is_damage() {
         fs::write(&log, bytes).unwrap();
         assert!(at.names().unwrap_err().to_string().contains("does not go on"));
     }
+    fs::write(&log, [b"x", &whole[1..]].concat()).unwrap();
+    let foreign = at.names().unwrap_err().to_string();
+    assert!(foreign.contains("no log of a server") && !foreign.contains("leader"), "{foreign}");
     fs::write(&log, &whole).unwrap();
     fs::rename(at.file(), at.0.join("elsewhere")).unwrap();
     assert!(at.names().unwrap_err().to_string().contains("no server.data beside it"));
