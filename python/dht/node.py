@@ -98,7 +98,9 @@ class _Runner(ABC):
             >>> event.epoch  # it has the `address` and the `position` of the server as well
             1
         """
+        global _loads_events
         self._check_home()
+        _loads_events = True  # before it is asked whether the node still runs, see _stop_all
         node = self._started()
         from dht.events import Events
 
@@ -400,6 +402,9 @@ _running: weakref.WeakValueDictionary[int, _Runner] = weakref.WeakValueDictionar
 
 _importer_pid = os.getpid()
 
+_loads_events = False
+"""Whether a thread has loaded `dht.events`, or is about to."""
+
 
 @atexit.register
 def _stop_all() -> None:
@@ -407,5 +412,8 @@ def _stop_all() -> None:
         if runner._pid == os.getpid():  # a forked child has no thread to wait for
             runner.stop()
     if os.getpid() == _importer_pid:
+        if _loads_events:
+            # This waits for daemon threads that load it: none may while the interpreter goes.
+            import dht.events  # noqa: F401
         # Whoever waited for a node on a daemon thread needs the interpreter once more.
         _dht.end_waits(EXIT_WAIT_MS)

@@ -94,6 +94,7 @@ def events_of(docstring: Docstring) -> Iterator[Any]:
     with ExitStack() as stack:
         leader = stack.enter_context(dht.ViewLeader(listen=0))
         stack.enter_context(dht.Server(leader.address))
+        wait_until(lambda: leader.statistics().slots_settled, what="the slots to be given")
         events = stack.enter_context(leader.events())
         told = stack.enter_context(leader.events(timeout=5))
         stack.enter_context(dht.Server(leader.address))
