@@ -4,9 +4,12 @@ They run with any Python 3: with one that has dht installed directly, with anoth
 clone's own .venv, which `make build` fills.
 """
 
-import importlib
 import os
 import sys
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    import types
 
 CLONE = os.path.dirname(os.path.dirname(os.path.realpath(__file__)))
 HOW = f"run `make build` in {CLONE}, or `pip install {CLONE}`"
@@ -23,7 +26,7 @@ def run(name: str) -> int:
     """
     try:
         try:
-            command = importlib.import_module("dht.cli." + name)
+            command = _import("dht.cli." + name)
         except (ImportError, SyntaxError) as error:
             _run_in_venv()
             return _explain(name, error)
@@ -36,7 +39,7 @@ def run(name: str) -> int:
 def find() -> None:
     """Make `import dht` work for an importer of the modules beside this file, where possible."""
     try:
-        importlib.import_module("dht")
+        _import("dht")
     except ImportError as error:
         package = os.path.join(CLONE, "python", "dht")
         built = any(
@@ -47,6 +50,12 @@ def find() -> None:
         for module in [each for each in sys.modules if each.split(".")[0] == "dht"]:
             del sys.modules[module]
         sys.path.append(os.path.dirname(package))
+
+
+def _import(name: str) -> "types.ModuleType":
+    """Import a module by its name; `importlib`, which does so too, takes long to import itself."""
+    __import__(name)
+    return sys.modules[name]
 
 
 def _run_in_venv() -> None:

@@ -10,10 +10,9 @@ Example:
     {'colour': 'red'}
 """
 
-from typing import TYPE_CHECKING, Any
+from __future__ import annotations
 
 from dht._dht import __version__, build_profile, hash_key
-from dht.client import Client
 from dht.errors import (
     Busy,
     DhtError,
@@ -30,9 +29,14 @@ from dht.errors import (
     WrongEpoch,
 )
 
-if TYPE_CHECKING:
+TYPE_CHECKING = False
+if TYPE_CHECKING:  # checkers know the name; `typing` itself would take as long as all the rest
+    from typing import Any
+
+    from dht import client as client
     from dht import events as events
     from dht.aio import AsyncClient
+    from dht.client import Client
     from dht.cluster import Cluster
     from dht.events import Event
     from dht.node import Server, ViewLeader
@@ -75,9 +79,11 @@ __all__ = [
     "rebalancing_f",
 ]
 
-# What is loaded when it is first used, so that `import dht` stays quick, and its module.
+# What is loaded when it is first used, so that `import dht` and the commands stay quick, and its
+# module.
 _LATER = {
     "AsyncClient": "dht.aio",
+    "Client": "dht.client",
     "Cluster": "dht.cluster",
     "Event": "dht.events",
     "LeaderStatistics": "dht.statistics",
@@ -88,6 +94,7 @@ _LATER = {
     "Status": "dht.status",
     "Transfer": "dht.rebalancing",
     "ViewLeader": "dht.node",
+    "client": "dht.client",
     "events": "dht.events",
     "rebalancing_a": "dht.rebalancing",
     "rebalancing_f": "dht.rebalancing",
@@ -102,7 +109,7 @@ if not TYPE_CHECKING:  # a checker that knew of it would find every name here
         from importlib import import_module
 
         module = import_module(_LATER[name])
-        value = module if name == "events" else getattr(module, name)
+        value = module if _LATER[name] == f"dht.{name}" else getattr(module, name)
         globals()[name] = value
         return value
 

@@ -161,6 +161,11 @@ def request(cmd: str, **fields: Any) -> str:
     return json.dumps({"cmd": cmd, **fields, "dht": 1})
 
 
+def get_request(name: str) -> str:
+    """Return the request for what one server holds under a name."""
+    return f'{{"cmd": "get", "key": {encode_name(name)}, "dht": 1}}'
+
+
 def set_request(name: str, value: Any) -> str:
     """Return the request that stores a value on one server."""
     pair = f'"key": {encode_name(name)}, "val": {encode_value(value)}'

@@ -42,6 +42,7 @@ __all__ = [
     "export_data",
     "hash_key",
     "judge_history",
+    "read_json",
     "read_pair",
 ]
 
@@ -96,6 +97,24 @@ def export_data(
     Raises:
         OSError: As `check_data`, or it belongs to a view leader. What comes before damage may have
             been given to `write`.
+    """
+
+def read_json(text: str) -> Any:
+    """Return what `json.loads` gives of a JSON text, for less time, and without the import.
+
+    Args:
+        text: JSON as Python knows it, `NaN` and the infinities included.
+
+    Returns:
+        `None`, a bool, a number, a string, or a list or dict of such; an integer of more than 4,000
+        digits as `dht._json.Digits`.
+
+    Raises:
+        ValueError: It is no JSON, or nested more than 900 levels deep.
+
+    Example:
+        >>> read_json('{"colours": ["red", 1.0]}')
+        {'colours': ['red', 1.0]}
     """
 
 def read_pair(line: str) -> tuple[str, str]:

@@ -1,9 +1,6 @@
 """JSON as this package reads it: whatever a peer sends has a Python value that can be printed."""
 
-import json
-from typing import Any
-
-_DIGITS_MAX = 4000  # Python refuses to convert integers of more than 4300 digits by default
+from dht._dht import read_json
 
 
 class Digits(str):
@@ -16,17 +13,14 @@ class Digits(str):
         return str(self)
 
 
-def loads(text: str) -> Any:
-    """Return the value of a JSON text.
-
-    Args:
-        text: Checked JSON, as the native module gives it.
-
-    Returns:
-        What `json.loads` gives, with integers that are too long for it as `Digits`.
-    """
-    return json.loads(text, parse_int=_integer)
+loads = read_json
+"""Returns what `json.loads` gives of a JSON text, with integers too long for it as `Digits`."""
 
 
-def _integer(text: str) -> int | Digits:
-    return int(text) if len(text) <= _DIGITS_MAX else Digits(text)
+def quote(text: str) -> str:
+    """Return a string as `json.dumps` writes it, which is imported only where it is needed."""
+    if text.isascii() and text.isprintable() and '"' not in text and "\\" not in text:
+        return f'"{text}"'
+    from json.encoder import encode_basestring_ascii
+
+    return encode_basestring_ascii(text)

@@ -185,8 +185,7 @@ class AsyncClient:
             ServerUnreachable: The server cannot be reached.
             DhtError: The server said no, or did not answer.
         """
-        request = _codec.request("get", key=_codec.check_name(name))
-        return _codec.decode_get(name, await self._ask_server(request))
+        return _codec.decode_get(name, await self._ask_server(_codec.get_request(name)))
 
     async def query_all_keys(self) -> list[str]:
         """Return every name that one server holds a value of; errors as for `get`."""

@@ -236,8 +236,7 @@ class Client:
             ServerUnreachable: The server cannot be reached.
             DhtError: The server said no, or did not answer.
         """
-        request = _codec.request("get", key=_codec.check_name(name))
-        return _codec.decode_get(name, self._transport.call_server(request))
+        return _codec.decode_get(name, self._transport.call_server(_codec.get_request(name)))
 
     def query_all_keys(self) -> list[str]:
         """Return every name that one server holds a value of.

@@ -21,7 +21,11 @@ value that is no JSON is a `TypeError`, and a client that was closed raises `Val
 closed file does. `OutcomeUnknown` is no `TimeoutError`: a broken connection leads to it as well.
 """
 
-from typing import Any
+from __future__ import annotations
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:  # checkers know the name; `typing` itself takes longer to load than all of this
+    from typing import Any
 
 __all__ = [
     "Busy",
@@ -120,7 +124,7 @@ class ManyFailed(DhtError):
             f" unknown outcome; look at `errors` for each. The first, {name!r}: {error}"
         )
 
-    def __reduce__(self) -> tuple[type["ManyFailed"], tuple[dict[str, DhtError], dict[str, Any]]]:
+    def __reduce__(self) -> tuple[type[ManyFailed], tuple[dict[str, DhtError], dict[str, Any]]]:
         return type(self), (self.errors, self.done)
 
 

@@ -6,7 +6,6 @@ again: its hash of strings, its table sizes, its probing.
 """
 
 import math
-import os
 from typing import Any
 
 from dht._json import Digits
@@ -16,15 +15,7 @@ _INT_MIN, _INT_MAX = -(1 << 63), (1 << 63) - 1
 _TABLE_MIN = 8
 _GROWTH_BIG_FROM = 50_000
 
-TRUE_WORDS = frozenset({"1", "true", "yes", "on"})
-"""What stands for yes in an environment variable."""
-
 _ESCAPES = {"\\": "\\\\", "\n": "\\n", "\r": "\\r", "\t": "\\t"}
-
-
-def py2_wanted() -> bool:
-    """Return whether DHT_PY2_REPR asks for Python 2's form."""
-    return os.environ.get("DHT_PY2_REPR", "").strip().lower() in TRUE_WORDS
 
 
 def show(value: Any, *, py2: bool, native: bool = False) -> str:

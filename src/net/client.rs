@@ -332,11 +332,11 @@ impl BlockingClient {
         Ok(result)
     }
 
-    /// Takes a pooled connection that is still open.
+    /// Takes a pooled connection that is still open, or on which it does no harm if it is not.
     fn take(&self, addr: &str, reuse: Reuse) -> Option<Kept<TcpStream>> {
         loop {
             let kept = lock(&self.pool).take(addr, reuse)?;
-            if is_silent(&kept.stream) {
+            if kept.needs_no_look(reuse) || is_silent(&kept.stream) {
                 return Some(kept);
             }
         }

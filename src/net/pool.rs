@@ -56,6 +56,12 @@ impl<S> Kept<S> {
         Kept { stream, proven: reuse == Reuse::Known || said() }
     }
 
+    /// Whether a request may go on it without a look whether it is still open, which costs a system
+    /// call: it most likely is, and if not, the request is sent again on a new one.
+    pub(super) fn needs_no_look(&self, reuse: Reuse) -> bool {
+        self.proven && reuse == Reuse::Any
+    }
+
     /// The same after a further reply.
     pub(super) fn further(self) -> Self {
         Kept { proven: true, ..self }

@@ -9,6 +9,7 @@ mod exit;
 mod fork;
 mod hash;
 mod history;
+mod json;
 mod listener;
 mod node;
 mod notes;
@@ -37,6 +38,8 @@ mod _dht {
     use super::hash::hash_key;
     #[pymodule_export]
     use super::history::judge_history;
+    #[pymodule_export]
+    use super::json::read_json;
     #[pymodule_export]
     use super::listener::Listener;
     #[pymodule_export]

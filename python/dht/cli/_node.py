@@ -10,9 +10,9 @@ from collections.abc import Callable, Sequence
 from types import FrameType
 
 from dht import _dht
+from dht._environment import py2_wanted
 from dht.cli import _output
 from dht.cli._notes import lines
-from dht.pyrepr import py2_wanted
 
 _POLL_MS = 200  # how long SIGTERM may wait
 

@@ -1,13 +1,19 @@
-"""Options that may also be set by the environment, with one line for a value that is wrong."""
+"""The options of the commands, which the environment may set too, and what they take.
 
-import argparse
+What reads a command line is in `_parser`, and in `_quick` for those of `client.py` that are usual.
+"""
+
+from __future__ import annotations
+
 import os
-from collections.abc import Callable, Sequence
-from typing import Any, NamedTuple
 
-from dht import _dht
+from dht._environment import TRUE_WORDS
 from dht._limits import MESSAGE_BYTES_MAX
-from dht.pyrepr import TRUE_WORDS
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:  # a command does without them
+    from collections.abc import Callable
+    from typing import Any
 
 _FALSE_WORDS = frozenset({"0", "false", "no", "off"})
 _SECONDS_MAX = 1e9
@@ -15,21 +21,52 @@ FSYNC_INTERVAL_MS_MAX = 3_600_000
 _FRAME_BYTES_MAX = 2**31 - 1  # what the length before a message can say
 
 
-class Option(NamedTuple):
-    """One option and the environment variable that sets it where the option is not given."""
+class WrongValue(ValueError):
+    """A text that an option does not take; the message says what it takes."""
 
-    flag: str
-    env: str
-    convert: Callable[[str], Any]
-    default: Any
-    metavar: str | None  # None: a switch
-    help: str
-    default_text: str | None = None
+
+class Option:
+    """One option and the environment variable that sets it where the option is not given.
+
+    Args:
+        flag: As it is typed, `--port`.
+        env: The environment variable.
+        convert: Makes a value of a text; `WrongValue` for one that is wrong.
+        default: The value where nothing is said.
+        metavar: What stands for its text in `--help`; `None` for a switch.
+        help: What it does.
+        default_text: The default for a reader, where `default` does not say it.
+    """
+
+    __slots__ = ("convert", "default", "default_text", "env", "flag", "help", "metavar")
+
+    def __init__(
+        self,
+        flag: str,
+        env: str,
+        convert: Callable[[str], Any],
+        default: Any,
+        metavar: str | None,
+        help: str,  # noqa: A002 - as argparse calls it
+        default_text: str | None = None,
+    ) -> None:
+        self.flag = flag
+        self.env = env
+        self.convert = convert
+        self.default = default
+        self.metavar = metavar
+        self.help = help
+        self.default_text = default_text
 
     @property
     def dest(self) -> str:
         """The attribute that holds the value."""
         return self.flag.removeprefix("--").replace("-", "_")
+
+    def from_environment(self) -> Any:
+        """Return what the environment says, else the default; `WrongValue` for a wrong value."""
+        text = os.environ.get(self.env, "")
+        return self.convert(text) if text.strip() else self.default
 
 
 _OPTION_OF = {
@@ -64,7 +101,7 @@ def seconds(text: str) -> int:
     except ValueError:
         value = 0.0
     if not 0 < value <= _SECONDS_MAX:
-        raise argparse.ArgumentTypeError(f"{text!r} is not {wanted}")
+        raise WrongValue(f"{text!r} is not {wanted}")
     return max(1, round(value * 1000))
 
 
@@ -73,9 +110,9 @@ def host(text: str) -> str:
     name, colon, number = text.partition(":")
     wanted = "HOST or HOST:PORT"
     if not name or any(char.isspace() for char in text):
-        raise argparse.ArgumentTypeError(f"{text!r} is not {wanted}")
+        raise WrongValue(f"{text!r} is not {wanted}")
     if colon and not (number.isascii() and number.isdigit() and 0 < int(number) <= 65535):
-        raise argparse.ArgumentTypeError(f"{text!r} is not {wanted} with a port from 1 to 65535")
+        raise WrongValue(f"{text!r} is not {wanted} with a port from 1 to 65535")
     return text
 
 
@@ -86,14 +123,14 @@ def switch(text: str) -> bool:
         return True
     if word in _FALSE_WORDS:
         return False
-    raise argparse.ArgumentTypeError(f"{text!r} is not 1 or 0")
+    raise WrongValue(f"{text!r} is not 1 or 0")
 
 
 def _whole(text: str, least: int, most: int, wanted: str) -> int:
     digits = text.strip()
     value = int(digits) if digits.isascii() and digits.isdigit() and len(digits) < 12 else -1
     if not least <= value <= most:
-        raise argparse.ArgumentTypeError(f"{text!r} is not {wanted}")
+        raise WrongValue(f"{text!r} is not {wanted}")
     return value
 
 
@@ -105,7 +142,7 @@ def fsync(text: str) -> str:
     plain = digits.isascii() and digits.isdigit() and len(digits) < 12
     if kind == "interval" and plain and 1 <= int(digits) <= FSYNC_INTERVAL_MS_MAX:
         return text
-    raise argparse.ArgumentTypeError(
+    raise WrongValue(
         f"{text!r} is not always, interval:MS with MS from 1 to {FSYNC_INTERVAL_MS_MAX}, or never"
     )
 
@@ -187,50 +224,3 @@ def listening(low: int, high: int) -> list[Option]:
             "all interfaces",
         ),
     ]
-
-
-def parser(prog: str, description: str, options: Sequence[Option]) -> argparse.ArgumentParser:
-    """Return a parser that knows `options`; `finish` completes what it has parsed."""
-    result = argparse.ArgumentParser(prog=prog, description=description)
-    result.add_argument("--version", action="version", version=f"%(prog)s {_dht.__version__}")
-    for option in options:
-        add(result, option)
-    return result
-
-
-def add(target: argparse.ArgumentParser, option: Option) -> None:
-    """Add one option to a parser."""
-    if option.metavar is None:
-        text = f"{option.help} (environment: {option.env}=1)"
-        target.add_argument(option.flag, action="store_true", default=None, help=text)
-        return
-    default = option.default if option.default_text is None else option.default_text
-    target.add_argument(
-        option.flag,
-        type=option.convert,
-        metavar=option.metavar,
-        help=f"{option.help} (default: {default}; environment: {option.env})",
-    )
-
-
-def finish(
-    parser: argparse.ArgumentParser, args: argparse.Namespace, options: Sequence[Option]
-) -> argparse.Namespace:
-    """Fill in what was not given: from the environment, else by default.
-
-    Ends the program with one line and status 2 where the environment holds a wrong value.
-    """
-    for option in options:
-        if getattr(args, option.dest) is None:
-            setattr(args, option.dest, _from_environment(parser, option))
-    return args
-
-
-def _from_environment(parser: argparse.ArgumentParser, option: Option) -> Any:
-    text = os.environ.get(option.env, "")
-    if not text.strip():
-        return option.default
-    try:
-        return option.convert(text)
-    except argparse.ArgumentTypeError as error:
-        parser.error(f"environment variable {option.env}: {error}")

@@ -1,9 +1,14 @@
 """Output that never raises: a reader may go away, and a name hold anything."""
 
+from __future__ import annotations
+
 import os
 import sys
-from collections.abc import Callable, Iterable
-from typing import TextIO
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:  # a command does without them
+    from collections.abc import Callable, Iterable
+    from typing import TextIO
 
 INTERRUPTED = 130
 """The exit status after Ctrl-C, as shells give it."""

@@ -1,15 +1,20 @@
 """`client.py`: one command to a server, to the view leader, or to the ring; one line of reply."""
 
-import argparse
-import json
+from __future__ import annotations
+
+import sys
 import time
-from collections.abc import Callable, Sequence
-from typing import Any
 
 from dht import _dht
-from dht._json import loads
-from dht.cli import _options, _output
-from dht.pyrepr import py2_wanted, show
+from dht._environment import py2_wanted
+from dht._json import loads, quote
+from dht.cli import _options, _output, _quick
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:  # a command loads what it needs, and no more
+    import argparse
+    from collections.abc import Callable, Sequence
+    from typing import Any
 
 PROG = "client.py"
 
@@ -65,6 +70,9 @@ METAVARS = {
     "requestor": "CLIENT",
 }
 
+SEVERAL = "text"
+"""The argument that stands for any number of words."""
+
 LOCK_RETRY_S = 5
 
 
@@ -81,19 +89,31 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = _options.parser(PROG, "Speak to a distributed hash table.", OPTIONS)
+    from dht.cli import _parser as argparsing
+
+    parser = argparsing.parser(PROG, "Speak to a distributed hash table.", OPTIONS)
     commands = parser.add_subparsers(dest="cmd", metavar="COMMAND", required=True)
     for name, (arguments, text) in COMMANDS.items():
         command = commands.add_parser(name, help=text, description=text.capitalize() + ".")
         for argument in arguments:
-            count = "*" if argument == "text" else None
+            count = "*" if argument == SEVERAL else None
             command.add_argument(argument, metavar=METAVARS[argument], nargs=count)
     return parser
 
 
-def _run(argv: Sequence[str] | None) -> int:
+def _parsed(words: Sequence[str]) -> Any:
+    """Return the values of all options and arguments, or end the program."""
+    args = _quick.read(words, OPTIONS, COMMANDS, SEVERAL)
+    if args is not None:
+        return args
+    from dht.cli import _parser as argparsing
+
     parser = _parser()
-    args = _options.finish(parser, parser.parse_args(argv), OPTIONS)
+    return argparsing.finish(parser, parser.parse_args(words), OPTIONS)
+
+
+def _run(argv: Sequence[str] | None) -> int:
+    args = _parsed(sys.argv[1:] if argv is None else argv)
     try:
         native = _dht.Client(
             viewleader=args.viewleader,
@@ -102,7 +122,7 @@ def _run(argv: Sequence[str] | None) -> int:
             message_bytes_max=args.max_message_size,
         )
     except ValueError as error:
-        parser.error(str(error))
+        _parser().error(str(error))
     command = _Command(native, args)
     try:
         return command.run()
@@ -113,7 +133,7 @@ def _run(argv: Sequence[str] | None) -> int:
 class _Command:
     """One command, from its request to its exit status."""
 
-    def __init__(self, native: _dht.Client, args: argparse.Namespace) -> None:
+    def __init__(self, native: _dht.Client, args: Any) -> None:
         self.native = native
         self.args = args
         self.py2 = py2_wanted()
@@ -124,16 +144,17 @@ class _Command:
             return self.setr(self.args.key, self.args.val)
         if name == "getr":
             return self.getr(self.args.key)
-        request = {"cmd": name} | {field: getattr(self.args, field) for field in COMMANDS[name][0]}
+        fields = {"cmd": name} | {field: getattr(self.args, field) for field in COMMANDS[name][0]}
+        request = _request(fields)
         if name in ("lock_get", "lock_release", "query_servers"):
             return self.ask(self.native.call_viewleader, self.args.viewleader, request)
         return self.ask(self.native.call_server, self.args.server, request)
 
-    def ask(self, call: Callable[[str], str], host: str, request: dict[str, Any]) -> int:
+    def ask(self, call: Callable[[str], str], host: str, request: str) -> int:
         """Send a request, again while the reply is `retry`, and print the reply."""
         while True:
             try:
-                reply = loads(call(json.dumps(request)))
+                reply = loads(call(request))
             except (ConnectionError, _dht.OutcomeUnknown):
                 reply = {"error": f"can't connect to {host}"}
             except (_dht.DhtError, ValueError) as error:
@@ -149,7 +170,7 @@ class _Command:
     def setr(self, key: str, value: str) -> int:
         _output.out([f"Trying to setr {key} to {value}"])
         try:
-            servers = self.native.setr(json.dumps(key), json.dumps(value))
+            servers = self.native.setr(quote(key), quote(value))
         except (_dht.Busy, _dht.WrongEpoch) as error:
             busy = isinstance(error, _dht.Busy)
             _output.out(["key already being set" if busy else "server with wrong epoch"])
@@ -160,7 +181,7 @@ class _Command:
 
     def getr(self, key: str) -> int:
         try:
-            text = self.native.getr(json.dumps(key))
+            text = self.native.getr(quote(key))
         except (_dht.NoViewLeader, _dht.NoServers, _dht.MessageTooLarge) as error:
             return _fail(error)
         except (_dht.DhtError, OSError) as error:
@@ -172,10 +193,26 @@ class _Command:
 
     def print_reply(self, reply: dict[str, Any], *, native: bool = False) -> int:
         """Print a reply and return the exit status that it stands for."""
-        if not _output.out([show(reply, py2=self.py2, native=native)]):
+        if not _output.out([self.shown(reply, native=native)]):
             return 1
         good = "error" not in reply and reply.get("status", "ok") in ("ok", "granted")
         return 1 if self.args.fail and not good else 0
+
+    def shown(self, reply: dict[str, Any], *, native: bool) -> str:
+        if not self.py2:
+            return repr(reply)
+        from dht.pyrepr import show
+
+        return show(reply, py2=True, native=native)
+
+
+def _request(fields: dict[str, str | list[str]]) -> str:
+    """Return a request as `json.dumps` writes it."""
+    texts = {
+        name: quote(value) if isinstance(value, str) else f"[{', '.join(map(quote, value))}]"
+        for name, value in fields.items()
+    }
+    return f"{{{', '.join(f'{quote(name)}: {text}' for name, text in texts.items())}}}"
 
 
 def _fail(error: Exception) -> int:

@@ -12,6 +12,7 @@ from dht.cli import (
     _import,
     _options,
     _output,
+    _parser,
     _restart_safe,
     _status,
 )
@@ -42,7 +43,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _run(argv: Sequence[str] | None) -> int:
-    parser = _options.parser(PROG, "Look after a distributed hash table.", [])
+    parser = _parser.parser(PROG, "Look after a distributed hash table.", [])
     commands = parser.add_subparsers(dest="command", metavar="COMMAND", required=True)
     for name, module in COMMANDS.items():
         text = module.HELP
@@ -50,10 +51,10 @@ def _run(argv: Sequence[str] | None) -> int:
         command = commands.add_parser(name, help=text, description=description)
         module.arguments(command)
         for option in module.OPTIONS:
-            _options.add(command, option)
+            _parser.add(command, option)
     args = parser.parse_args(argv)
     module = COMMANDS[args.command]
-    _options.finish(parser, args, module.OPTIONS)
+    _parser.finish(parser, args, module.OPTIONS)
     try:
         result: int = module.run(args)
         return result

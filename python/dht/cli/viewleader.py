@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 
 from dht import _dht
-from dht.cli import _node, _options, _output
+from dht.cli import _node, _options, _output, _parser
 from dht.common2 import LOCK_LEASE, VIEWLEADER_HIGH, VIEWLEADER_LOW
 
 PROG = "viewleader.py"
@@ -58,10 +58,10 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _run(argv: Sequence[str] | None) -> int:
-    parser = _options.parser(
+    parser = _parser.parser(
         PROG, "Run the view leader of a distributed hash table until Ctrl-C or SIGTERM.", OPTIONS
     )
-    args = _options.finish(parser, parser.parse_args(argv), OPTIONS)
+    args = _parser.finish(parser, parser.parse_args(argv), OPTIONS)
 
     def start(port: int) -> _dht.Node:
         return _dht.Node.viewleader(
