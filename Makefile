@@ -59,6 +59,7 @@ bench: build ## Measure ours, the limit and its peers side by side: ROWS=setr SE
 
 .PHONY: build
 build: $(EXTENSION) ## Build the extension (release) into .venv, if a source has changed.
+	@$(BIN)/python -m compileall -q python/dht scripts # as pip does; else each command compiles anew
 
 .PHONY: verify
 verify: verify-rust verify-python ## Check formats, lints, docs, types and tests; changes no source.

@@ -3,7 +3,7 @@
 
 mod net_support;
 
-use std::io::Write;
+use std::io::{Read, Write};
 use std::net::TcpListener;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::thread;
@@ -129,6 +129,33 @@ fn a_reply_in_pieces_is_one_reply() {
         }
         assert_eq!(asking.join().unwrap().unwrap(), br#"{"a": 1}"#);
     });
+}
+
+/// Takes a connection, reads a request, and says that connections are kept; then closes it.
+fn serve_one(listener: &TcpListener) -> Vec<u8> {
+    let mut stream = listener.accept().unwrap().0;
+    let mut header = [0; 4];
+    stream.read_exact(&mut header).unwrap();
+    let mut request = vec![0; u32::from_be_bytes(header) as usize];
+    stream.read_exact(&mut request).unwrap();
+    stream.write_all(&encode(br#"{"status": "ok", "dht": {"version": 1}}"#)).unwrap();
+    request
+}
+
+#[test]
+fn a_kept_connection_that_was_closed_meanwhile_loses_nothing() {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let client = client(&listener.local_addr().unwrap().to_string());
+    let set: &[u8] = br#"{"cmd": "set", "key": "a", "val": 1}"#;
+    let get: &[u8] = br#"{"cmd": "get", "key": "a"}"#;
+    for request in [get, get, set, set, get] {
+        // What only reads goes out without a look, and again; what does something, after one.
+        thread::scope(|scope| {
+            let asking = scope.spawn(|| client.call_server(request, &never));
+            assert_eq!(serve_one(&listener), request);
+            assert!(asking.join().unwrap().is_ok());
+        });
+    }
 }
 
 #[test]

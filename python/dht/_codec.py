@@ -119,7 +119,12 @@ def encode_names(names: Iterable[str]) -> tuple[list[str], list[str]]:
     if isinstance(names, str):
         raise TypeError("the names are an iterable of str, not a single str; use [name]")
     wanted = list(dict.fromkeys(names))
-    return wanted, [encode_name(name) for name in wanted]
+    try:
+        return wanted, list(map(encode_basestring_ascii, wanted))
+    except TypeError:
+        for name in wanted:
+            check_name(name)
+        raise
 
 
 def decode_stored(names: Sequence[str], ends: Sequence[Any]) -> dict[str, int]:
@@ -134,8 +139,11 @@ def decode_stored(names: Sequence[str], ends: Sequence[Any]) -> dict[str, int]:
 
 def decode_read(names: Sequence[str], ends: Sequence[Any]) -> dict[str, Any]:
     """Return the value of each name that has one; `ManyFailed` where some failed."""
-    texts = [end for end in ends if isinstance(end, str)]
-    values = iter(loads(f"[{','.join(texts)}]"))
+    texts = [end for end in ends if type(end) is str]
+    found = loads(f"[{','.join(texts)}]")
+    if len(texts) == len(names):  # as is usual, and quicker
+        return dict(zip(names, found, strict=True))
+    values = iter(found)
     return _all_or_failed(
         {
             name: end if isinstance(end, DhtError) else next(values)

@@ -39,15 +39,22 @@ const ATTEMPT_MS: Millis = 1_000;
 /// begun: it could end in doubt although nothing but its length is wrong.
 const RETRY_BYTES_MAX: usize = 100;
 
+/// How long the request of a read is beside its name, about.
+const READ_BYTES: usize = 80;
+
 /// The client's machine; see the module's text.
 #[derive(Debug)]
 pub struct Client {
     config: ClientConfig,
     routes: Routes,
     versions: Versions,
-    ops: BTreeMap<OpId, Running>,
+    /// Each in a box: thousands may be under way, and a map moves what it holds when one ends.
+    ops: BTreeMap<OpId, Box<Running>>,
     calls: BTreeMap<CallId, OpId>,
     counter: u64,
+    /// Whether any operation may wait for its next try. While none does, which is most of the time,
+    /// nobody has to look at all of them for it.
+    pauses: bool,
     finished: VecDeque<(OpId, Result<Outcome, OpError>)>,
 }
 
@@ -95,6 +102,7 @@ impl Client {
             ops: BTreeMap::new(),
             calls: BTreeMap::new(),
             counter: 0,
+            pauses: false,
             finished: VecDeque::new(),
         }
     }
@@ -126,10 +134,10 @@ impl Client {
             since: begun.map_or((0, 0), |(_, revision)| (revision, 0)),
             maybe: begun.is_some(),
             backoff_ms: BACKOFF_FIRST_MS,
-            trouble: Trouble::Other("no time".to_string()),
+            trouble: Trouble::NoTime,
             step: Step::View,
         };
-        self.ops.insert(id, running);
+        self.ops.insert(id, Box::new(running));
         self.go(now, id, out);
         id
     }
@@ -179,7 +187,7 @@ impl Client {
                     self.counter += 1;
                     running.request.number = self.counter;
                 }
-                if !running.maybe {
+                if !running.maybe && matches!(running.op, Op::Write { .. }) {
                     // Every earlier try is known to have come to nothing.
                     running.since = running.since.max(self.versions.known(revision, &addr));
                 }
@@ -208,13 +216,18 @@ impl Client {
     /// The request to the primary.
     fn message(&self, id: OpId, revision: u64) -> Vec<u8> {
         let running = &self.ops[&id];
-        let key = running.op.key().to_json();
         match &running.op {
-            Op::Read { .. } => {
-                let said = format!(r#"{{"revision": {revision}}}"#);
-                Reply::new().text("cmd", "dht_read").raw("key", &key).raw("dht", &said).finish()
+            Op::Read { key } => {
+                let mut text = String::with_capacity(key.as_bytes().len() + READ_BYTES);
+                text.push_str(r#"{"cmd": "dht_read", "key": "#);
+                key.write_json(&mut text);
+                text.push_str(r#", "dht": {"revision": "#);
+                text.push_str(&revision.to_string());
+                text.push_str("}}");
+                text.into_bytes()
             }
-            Op::Write { value, .. } => {
+            Op::Write { key, value } => {
+                let key = key.to_json();
                 let mut said = Reply::new()
                     .number("client", running.request.client)
                     .number("number", running.request.number)
@@ -258,10 +271,10 @@ impl Client {
         result: Result<Vec<u8>, CallError>,
         out: &mut Vec<Output>,
     ) {
-        match self.ops.get(&id).map(|running| &running.step) {
+        match self.ops.get_mut(&id).map(|running| &mut running.step) {
             Some(Step::View) => self.learn_view(now, id, result, out),
             Some(Step::Primary { addr }) => {
-                let addr = addr.clone();
+                let addr = std::mem::take(addr); // the answer ends this step in any case
                 self.primary_answered(now, id, addr, result);
             }
             Some(Step::Dialogue(_)) => self.converse(now, id, Some(result), out),
@@ -309,6 +322,7 @@ impl Client {
         let Some(running) = self.ops.get_mut(&id) else {
             return;
         };
+        self.pauses = true;
         running.step = Step::Pause { until: (now + running.backoff_ms).min(running.until) };
         running.backoff_ms = (running.backoff_ms * 2).min(BACKOFF_MAX_MS);
     }
@@ -354,12 +368,16 @@ impl Machine for Client {
                 for id in due {
                     self.go(now, id, out);
                 }
+                self.pauses = self.ops.values().any(|r| matches!(r.step, Step::Pause { .. }));
             }
             Input::Start | Input::Frame { .. } | Input::Disconnected { .. } => {}
         }
     }
 
     fn deadline(&self) -> Option<Millis> {
+        if !self.pauses {
+            return None;
+        }
         let pauses = self.ops.values().filter_map(|running| match running.step {
             Step::Pause { until } => Some(until),
             _ => None,

@@ -1,6 +1,6 @@
 //! What a session was asked for: which operations begin next, and whom their ends are told.
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::{BTreeMap, VecDeque};
 
 use super::remote::{Answer, Done, Ticket};
 use crate::core::client::{Op, OpError, OpId, Outcome};
@@ -20,10 +20,10 @@ pub(super) struct Place {
 #[derive(Debug)]
 pub(super) struct Batches {
     timeout_ms: Millis,
-    batches: HashMap<Ticket, Batch>,
+    batches: BTreeMap<Ticket, Batch>,
     /// Those that have operations to begin, in turns: one that names many names holds up nobody.
     turns: VecDeque<Ticket>,
-    running: HashMap<OpId, Place>,
+    running: BTreeMap<OpId, Place>,
 }
 
 #[derive(Debug)]
@@ -40,9 +40,9 @@ impl Batches {
     pub(super) fn new(timeout_ms: Millis) -> Self {
         Batches {
             timeout_ms,
-            batches: HashMap::new(),
+            batches: BTreeMap::new(),
             turns: VecDeque::new(),
-            running: HashMap::new(),
+            running: BTreeMap::new(),
         }
     }
 

@@ -22,7 +22,7 @@ use crate::core::machine::{CallError, CallId};
 use crate::core::wire::frame;
 
 /// How many calls of one connection wait for their replies; less than a server takes at once.
-const WINDOW_CALLS_MAX: usize = 256;
+const WINDOW_CALLS_MAX: usize = 512;
 
 /// How many bytes of such calls; a single one may be longer.
 const WINDOW_BYTES_MAX: usize = 1024 * 1024;
@@ -263,7 +263,7 @@ impl<'a> Talk<'a> {
                 break;
             };
             self.fresh = false;
-            self.out.extend_from_slice(&frame::encode(&message));
+            frame::append(&mut self.out, &message);
             self.flight.push_back(Flying { id: Some(id), bytes, sent: now, deadline });
             self.flight_bytes += bytes;
         }

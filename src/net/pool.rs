@@ -169,6 +169,10 @@ mod tests {
         ] {
             assert_eq!(Reuse::of(request.as_bytes()), reuse, "{request}");
         }
+        let known = first(1, r#"{"dht": {"version": 1}}"#);
+        assert!(known.needs_no_look(Reuse::Any));
+        assert!(!known.needs_no_look(Reuse::Proven) && !known.needs_no_look(Reuse::Known));
+        assert!(!first(1, "{}").needs_no_look(Reuse::Any), "it may be closed after each reply");
         assert!(Reuse::Any.again(&CallError::Lost(String::new())));
         assert!(!Reuse::Proven.again(&CallError::Lost(String::new())));
         assert!(Reuse::Proven.again(&CallError::NotSent(String::new())));

@@ -1,7 +1,7 @@
 //! One client on an engine: its machine, which has many operations under way, and its connections.
 
 use std::cell::RefCell;
-use std::collections::{HashMap, VecDeque};
+use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
@@ -75,7 +75,7 @@ pub(super) struct Session {
     machine: Client,
     outputs: Vec<Output>,
     batches: Batches,
-    lines: HashMap<String, Line>,
+    lines: BTreeMap<String, Line>,
     returns: Rc<Returns>,
     /// The calls that wait for the one question to the view leader that is under way.
     asking: Vec<CallId>,
@@ -99,7 +99,7 @@ impl Session {
             machine: Client::new(config),
             outputs: Vec::new(),
             batches: Batches::new(timeout_ms),
-            lines: HashMap::new(),
+            lines: BTreeMap::new(),
             returns: Rc::default(),
             asking: Vec::new(),
             plain: HashMap::new(),
@@ -156,18 +156,19 @@ impl Session {
     /// Goes on until there is nothing to do but wait.
     fn turn(&mut self) {
         loop {
-            let now = self.now();
+            let at = Instant::now();
+            let now = at.duration_since(self.started).as_millis() as Millis;
             while let Some(end) = self.returns.take() {
                 self.ended(now, end);
             }
-            self.carry_out();
+            self.carry_out(at);
             // Where the view is being asked for, every further operation would ask for it too.
             while self.asking.is_empty()
                 && let Some((place, op)) = self.batches.next(now)
             {
                 let id = self.machine.begin(now, op, &mut self.outputs);
                 self.batches.begun(id, place);
-                self.carry_out();
+                self.carry_out(at);
             }
             let mut any = false;
             while let Some((id, result)) = self.machine.finished() {
@@ -201,11 +202,15 @@ impl Session {
         self.machine.handle(now, Input::Returned { call, result }, &mut self.outputs);
     }
 
-    fn carry_out(&mut self) {
-        for output in std::mem::take(&mut self.outputs) {
+    /// Makes the calls that the machine has asked for; asking for the time once for all of them
+    /// saves a read of the clock for each.
+    fn carry_out(&mut self, now: Instant) {
+        let mut outputs = std::mem::take(&mut self.outputs);
+        for output in outputs.drain(..) {
             // A client asks for nothing but calls.
             if let Output::Call { call, target, message, timeout_ms, keep } = output {
-                let deadline = later(Duration::from_millis(timeout_ms));
+                let span = Duration::from_millis(timeout_ms);
+                let deadline = now.checked_add(span).unwrap_or_else(|| later(span));
                 match target {
                     Target::Leader => self.ask_view(call, message, deadline),
                     Target::Addr(addr) if keep => self.line(addr).call(call, message, deadline),
@@ -213,6 +218,7 @@ impl Session {
                 }
             }
         }
+        self.outputs = outputs;
     }
 
     fn line(&mut self, addr: String) -> &Line {

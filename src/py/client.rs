@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use pyo3::exceptions::PyValueError;
 use pyo3::prelude::*;
+use pyo3::pybacked::PyBackedStr;
 
 use super::engine;
 use super::errors::from_client;
@@ -91,13 +92,17 @@ impl Client {
 
     /// Stores many values at once.
     #[pyo3(signature = (pairs))]
-    fn setr_many(&self, py: Python<'_>, pairs: Vec<(String, String)>) -> PyResult<Vec<Py<PyAny>>> {
+    fn setr_many(
+        &self,
+        py: Python<'_>,
+        pairs: Vec<(PyBackedStr, PyBackedStr)>,
+    ) -> PyResult<Vec<Py<PyAny>>> {
         self.many(py, || writes(&pairs))
     }
 
     /// Reads many names at once.
     #[pyo3(signature = (keys))]
-    fn getr_many(&self, py: Python<'_>, keys: Vec<String>) -> PyResult<Vec<Py<PyAny>>> {
+    fn getr_many(&self, py: Python<'_>, keys: Vec<PyBackedStr>) -> PyResult<Vec<Py<PyAny>>> {
         self.many(py, || reads(&keys))
     }
 

@@ -10,6 +10,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use crossbeam::queue::SegQueue;
 use pyo3::exceptions::PyOSError;
 use pyo3::prelude::*;
+use pyo3::pybacked::PyBackedStr;
 
 use super::engine;
 use super::errors::from_client;
@@ -83,13 +84,13 @@ impl Pipeline {
 
     /// Begins to store values.
     #[pyo3(signature = (pairs))]
-    fn setr_many(&self, pairs: Vec<(String, String)>) -> PyResult<u64> {
+    fn setr_many(&self, pairs: Vec<(PyBackedStr, PyBackedStr)>) -> PyResult<u64> {
         self.begin(Work::Ops(writes(&pairs)?))
     }
 
     /// Begins to read names.
     #[pyo3(signature = (keys))]
-    fn getr_many(&self, keys: Vec<String>) -> PyResult<u64> {
+    fn getr_many(&self, keys: Vec<PyBackedStr>) -> PyResult<u64> {
         self.begin(Work::Ops(reads(&keys)?))
     }
 

@@ -2,6 +2,7 @@
 
 use pyo3::exceptions::PyValueError;
 use pyo3::prelude::*;
+use pyo3::pybacked::PyBackedStr;
 
 use super::errors::from_client;
 use crate::core::client::{Op, OpError, Outcome};
@@ -29,15 +30,15 @@ pub(super) fn from_ops(
 }
 
 /// Writes of JSON texts under JSON strings.
-pub(super) fn writes(pairs: &[(String, String)]) -> PyResult<Vec<Op>> {
-    let write = |(key, value): &(String, String)| {
+pub(super) fn writes(pairs: &[(PyBackedStr, PyBackedStr)]) -> PyResult<Vec<Op>> {
+    let write = |(key, value): &(PyBackedStr, PyBackedStr)| {
         Ok(Op::Write { key: parse_key(key)?, value: parse(value)? })
     };
     pairs.iter().map(write).collect()
 }
 
 /// Reads of JSON strings.
-pub(super) fn reads(keys: &[String]) -> PyResult<Vec<Op>> {
+pub(super) fn reads(keys: &[PyBackedStr]) -> PyResult<Vec<Op>> {
     keys.iter().map(|key| Ok(Op::Read { key: parse_key(key)? })).collect()
 }
 
@@ -49,6 +50,11 @@ pub(super) fn parse(text: &str) -> PyResult<Json> {
 
 /// Checks a name.
 pub(super) fn parse_key(text: &str) -> PyResult<Text> {
+    let plain = text.strip_prefix('"').and_then(|rest| rest.strip_suffix('"'));
+    let is_plain = |byte: u8| matches!(byte, b' '..=b'~') && byte != b'"' && byte != b'\\';
+    if let Some(name) = plain.filter(|name| name.bytes().all(is_plain)) {
+        return Ok(Text::from(name)); // as most names are: there is nothing to decode
+    }
     parse(text)?.to_text().ok_or_else(|| PyValueError::new_err("the key is not a JSON string"))
 }
 

@@ -6,6 +6,7 @@ use crate::core::machine::{CallError, Millis};
 use crate::core::planted::{Planted, planted};
 use crate::core::wire::frame::is_too_long;
 use crate::core::wire::json::Object;
+use crate::core::wire::text::Text;
 
 impl Client {
     /// The primary has answered, or has not.
@@ -29,10 +30,10 @@ impl Client {
             self.may_have_happened(id);
             return self.pause(now, id, "the reply is not JSON".to_string());
         };
-        let status = reply.text("status").and_then(|status| status.as_str().map(str::to_string));
+        let status = reply.text("status");
         let reason = reply.text("reason").map(|reason| reason.to_string()).unwrap_or_default();
         let is_write = matches!(self.ops.get(&id).map(|r| &r.op), Some(Op::Write { .. }));
-        match status.as_deref() {
+        match status.as_ref().and_then(Text::as_str) {
             Some("ok") if is_write => {
                 if let Some((revision, sequence)) = reply.decode("since") {
                     self.versions.learn(revision, addr, sequence);

@@ -82,6 +82,7 @@ pub enum OpError {
 pub(super) enum Trouble {
     Leader(String),
     NoServers,
+    NoTime,
     Other(String),
 }
 
@@ -91,6 +92,7 @@ impl Trouble {
         match self {
             Trouble::Leader(why) => OpError::NoViewLeader(why),
             Trouble::NoServers => OpError::NoServers,
+            Trouble::NoTime => OpError::NotDone("no time".to_string()),
             Trouble::Other(why) => OpError::NotDone(why),
         }
     }
