@@ -33,7 +33,6 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:  # checkers know the name; `typing` itself would take as long as all the rest
     from typing import Any
 
-    from dht import client as client
     from dht import events as events
     from dht.aio import AsyncClient
     from dht.client import Client
@@ -94,7 +93,6 @@ _LATER = {
     "Status": "dht.status",
     "Transfer": "dht.rebalancing",
     "ViewLeader": "dht.node",
-    "client": "dht.client",
     "events": "dht.events",
     "rebalancing_a": "dht.rebalancing",
     "rebalancing_f": "dht.rebalancing",
@@ -109,7 +107,7 @@ if not TYPE_CHECKING:  # a checker that knew of it would find every name here
         from importlib import import_module
 
         module = import_module(_LATER[name])
-        value = module if _LATER[name] == f"dht.{name}" else getattr(module, name)
+        value = module if name == "events" else getattr(module, name)
         globals()[name] = value
         return value
 

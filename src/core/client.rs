@@ -39,9 +39,6 @@ const ATTEMPT_MS: Millis = 1_000;
 /// begun: it could end in doubt although nothing but its length is wrong.
 const RETRY_BYTES_MAX: usize = 100;
 
-/// How long the request of a read is beside its name, about.
-const READ_BYTES: usize = 80;
-
 /// The client's machine; see the module's text.
 #[derive(Debug)]
 pub struct Client {
@@ -218,7 +215,8 @@ impl Client {
         let running = &self.ops[&id];
         match &running.op {
             Op::Read { key } => {
-                let mut text = String::with_capacity(key.as_bytes().len() + READ_BYTES);
+                let beside_name_bytes = 80; // about: there is room, and not asked for again
+                let mut text = String::with_capacity(key.as_bytes().len() + beside_name_bytes);
                 text.push_str(r#"{"cmd": "dht_read", "key": "#);
                 key.write_json(&mut text);
                 text.push_str(r#", "dht": {"revision": "#);
