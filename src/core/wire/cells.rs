@@ -139,7 +139,7 @@ impl Cells {
 
     /// In order.
     pub fn iter(&self) -> impl Iterator<Item = CellRef<'_>> {
-        self.from_byte(0)
+        self.starting_at(0)
     }
 
     /// The first.
@@ -149,18 +149,18 @@ impl Cells {
 
     /// The last.
     pub fn last(&self) -> Option<CellRef<'_>> {
-        self.from_byte(self.last).next()
+        self.starting_at(self.last).next()
     }
 
     /// Those with names above this one.
     pub fn after(&self, name: &[u8]) -> impl Iterator<Item = CellRef<'_>> {
-        self.from_byte(self.find(name).at.end)
+        self.starting_at(self.find(name).at.end)
     }
 
     /// The one of this name.
     pub fn get(&self, name: &[u8]) -> Option<CellRef<'_>> {
         let place = self.find(name);
-        place.held.and_then(|_| self.from_byte(place.at.start).next())
+        place.held.and_then(|_| self.starting_at(place.at.start).next())
     }
 
     /// Appends a cell.
@@ -234,7 +234,7 @@ impl Cells {
         tail
     }
 
-    fn from_byte(&self, start: usize) -> impl Iterator<Item = CellRef<'_>> {
+    fn starting_at(&self, start: usize) -> impl Iterator<Item = CellRef<'_>> {
         let mut rest = &self.bytes[start..];
         std::iter::from_fn(move || {
             (!rest.is_empty()).then(|| take_cell(&mut rest).expect("cells are whole"))
