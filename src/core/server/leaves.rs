@@ -34,6 +34,11 @@ impl Seat {
 }
 
 impl Leaves {
+    /// Of these cells.
+    pub(super) fn of(cells: &Cells) -> Leaves {
+        Leaves { leaves: cells.runs(LEAF_BYTES_MAX), len: cells.iter().count() }
+    }
+
     /// How many there are.
     pub(super) fn len(&self) -> usize {
         self.len
@@ -66,9 +71,6 @@ impl Leaves {
                 && leaf.bytes() + cell.packed_size() > LEAF_BYTES_MAX
         });
         if fresh {
-            if self.leaves.len() == self.leaves.capacity() {
-                self.leaves.reserve_exact(1 + self.leaves.len() / 8);
-            }
             let mut leaf = Cells::default();
             leaf.put(&Place::default(), cell, LEAF_STEP_BYTES);
             self.leaves.push(leaf);
@@ -97,6 +99,8 @@ impl Leaves {
             }
             rest = rest.get(leaf + 1..).unwrap_or_default();
         }
+        let more: usize = rest.iter().map(Cells::bytes).sum();
+        part.reserve(more.min(bytes_max));
         for leaf in rest {
             if !part.is_empty() && part.bytes() + leaf.bytes() > bytes_max {
                 return (part, false);
@@ -186,6 +190,11 @@ mod tests {
                 twin.insert(name, cell);
             }
             assert_same(&leaves, &twin);
+            let mut all = Cells::default();
+            leaves.iter().for_each(|cell| all.push(cell));
+            let at_once = Leaves::of(&all);
+            assert_same(&at_once, &twin);
+            prop_assert_eq!(&at_once.leaves, &leaves.leaves);
             for pair in leaves.leaves.windows(2) {
                 let next = pair[1].first().map_or(0, |first| first.packed_size());
                 prop_assert!(pair[0].bytes() + next > LEAF_BYTES_MAX);

@@ -3,10 +3,11 @@
 use std::collections::BTreeMap;
 
 use super::data::{Log, Memory};
+use super::leaves::Leaves;
 use super::slot_data::{SlotData, fingerprint};
 use crate::core::hash::{SLOT_COUNT, Slot};
 use crate::core::planted::{Planted, planted};
-use crate::core::wire::cells::CellRef;
+use crate::core::wire::cells::{CellRef, Cells};
 use crate::core::wire::peer::{Executed, Part, RequestId, Version};
 use crate::core::wire::text::Text;
 
@@ -96,6 +97,23 @@ impl Store {
         if !self.recalls(slot, executed.id) {
             self.log.request(slot, executed);
             self.remember_new(slot, executed);
+        }
+    }
+
+    /// The same, of several requests, each another one.
+    fn remember_all(&mut self, slot: Slot, all: &[Executed]) {
+        if all.is_empty() {
+            return;
+        }
+        let data = self.slots[usize::from(slot)].get_or_insert_default();
+        if !data.recent.is_empty() {
+            return all.iter().for_each(|executed| self.remember(slot, *executed));
+        }
+        // To look for each among the others took longer than all the rest of a slot's sync.
+        data.recent.reserve_exact(all.len());
+        for executed in all {
+            self.log.request(slot, *executed);
+            self.remember_new(slot, *executed);
         }
     }
 
@@ -214,19 +232,34 @@ impl Store {
 
     /// Takes what a part brings that is newer, and tells of each cell that it took.
     pub(super) fn merge(&mut self, slot: Slot, part: &Part, mut taken: impl FnMut(CellRef<'_>)) {
-        for cell in part.cells.iter() {
-            if self.apply(slot, cell) {
-                taken(cell);
-            }
+        let filled = self.slot(slot).is_some_and(|data| data.cells.len() > 0);
+        if !filled && !part.cells.is_empty() {
+            self.fill(slot, &part.cells);
+            part.cells.iter().for_each(&mut taken);
+        } else {
+            part.cells.iter().filter(|cell| self.apply(slot, *cell)).for_each(&mut taken);
         }
-        let recent = part.recent.iter().filter(|_| !planted(Planted::RequestsNotHandedOn));
-        for executed in recent {
-            self.remember(slot, *executed);
+        if !planted(Planted::RequestsNotHandedOn) {
+            self.remember_all(slot, &part.recent);
         }
         if part.forgotten > Version::default() {
             let Part { forgotten, forgotten_repeats, .. } = *part;
             self.forget(slot, Memory { forgotten, forgotten_repeats });
         }
+    }
+
+    /// Takes cells into a slot that has none.
+    fn fill(&mut self, slot: Slot, cells: &Cells) {
+        let data = self.slots[usize::from(slot)].get_or_insert_default();
+        data.cells = Leaves::of(cells);
+        for cell in cells.iter() {
+            data.fingerprint ^= fingerprint(cell.name, cell.version);
+            data.bytes += cell.size();
+            self.log.cell(slot, cell);
+        }
+        self.bytes += data.bytes;
+        self.keys += data.cells.len();
+        self.changes += data.cells.len() as u64;
     }
 
     /// Deletes the slots `start..end`.

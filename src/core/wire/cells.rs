@@ -163,6 +163,11 @@ impl Cells {
         place.held.and_then(|_| self.starting_at(place.at.start).next())
     }
 
+    /// Makes room for so many bytes more.
+    pub(in crate::core) fn reserve(&mut self, bytes: usize) {
+        self.bytes.reserve_exact(bytes);
+    }
+
     /// Appends a cell.
     ///
     /// # Panics
@@ -189,6 +194,10 @@ impl Cells {
 
     /// Where a name is, or belongs.
     pub(in crate::core) fn find(&self, name: &[u8]) -> Place {
+        if self.last().is_none_or(|last| last.name < name) {
+            // Names often come in order.
+            return Place { at: self.bytes.len()..self.bytes.len(), held: None };
+        }
         let mut rest = &self.bytes[..];
         while !rest.is_empty() {
             let start = self.bytes.len() - rest.len();
@@ -215,6 +224,25 @@ impl Cells {
         self.bytes.truncate(len);
         cell.write(&mut self.bytes[start..after]);
         self.last = if end < before { self.last + after - end } else { start };
+    }
+
+    /// The same cells in runs that have so many bytes at most, but for those that are a single cell.
+    pub(in crate::core) fn runs(&self, bytes_max: usize) -> Vec<Cells> {
+        let mut runs = Vec::with_capacity(self.bytes.len() / bytes_max + 1);
+        let (mut rest, mut start, mut last) = (&self.bytes[..], 0, 0);
+        while !rest.is_empty() {
+            let at = self.bytes.len() - rest.len();
+            take_cell(&mut rest).expect("cells are whole");
+            if at > start && self.bytes.len() - rest.len() - start > bytes_max {
+                runs.push(Cells { bytes: self.bytes[start..at].to_vec(), last: last - start });
+                start = at;
+            }
+            last = at;
+        }
+        if !self.is_empty() {
+            runs.push(Cells { bytes: self.bytes[start..].to_vec(), last: last - start });
+        }
+        runs
     }
 
     /// Takes away the cells from about the middle on; there are two or more.
@@ -301,7 +329,18 @@ fn take_bytes<'a>(rest: &mut &'a [u8]) -> Option<&'a [u8]> {
     Some(taken)
 }
 
+#[inline]
 fn take_number(rest: &mut &[u8]) -> Option<u64> {
+    match rest.split_first()? {
+        (byte, left) if *byte < 0x80 => {
+            *rest = left;
+            Some(u64::from(*byte))
+        }
+        _ => take_long_number(rest),
+    }
+}
+
+fn take_long_number(rest: &mut &[u8]) -> Option<u64> {
     let mut number = 0;
     for shift in (0..u64::BITS).step_by(7) {
         let (byte, left) = rest.split_first()?;
@@ -309,9 +348,8 @@ fn take_number(rest: &mut &[u8]) -> Option<u64> {
         let bits = u64::from(byte & 0x7f);
         number |= bits << shift;
         if byte & 0x80 == 0 {
-            // The one form that a number has: nothing above 64 bits, no zeros before it.
-            let shortest = bits != 0 || shift == 0;
-            return (shortest && bits << shift >> shift == bits).then_some(number);
+            // The one form that a number has: nothing above 64 bits, no zeros at its end.
+            return (bits != 0 && bits << shift >> shift == bits).then_some(number);
         }
     }
     None
