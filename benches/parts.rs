@@ -194,7 +194,9 @@ fn cell(name: u64) -> (Text, Cell) {
 }
 
 fn part() -> Part {
-    Part { cells: (0..NAMES_IN_SLOT).map(cell).collect(), last: true, ..Part::default() }
+    let mut part = Part { last: true, ..Part::default() };
+    (0..NAMES_IN_SLOT).map(cell).for_each(|(name, cell)| part.cells.push(cell.named(&name)));
+    part
 }
 
 fn prepare() -> PeerMessage {

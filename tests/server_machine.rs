@@ -126,7 +126,8 @@ fn a_joiner_forgets_what_it_held_before() {
     let get = r#"{"cmd": "get", "key": "k"}"#;
     assert_eq!(replies(&stage.request(get)), [r#"{"status": "not_found"}"#]);
     // What the primary gives counts, though its version is lower.
-    let part = Part { cells: vec![(Text::from("k"), cell(2, "1"))], last: true, ..Part::default() };
+    let mut part = Part { last: true, ..Part::default() };
+    part.cells.push(cell(2, "1").named(&Text::from("k")));
     let out =
         stage.hear(&peer("q"), Body::Chunk { span: Span(slot, slot + 1, 3), number: 5, part });
     let held = said_to(&out, "q");

@@ -103,7 +103,7 @@ impl Disk {
     /// The version of a name that a server would find.
     pub(super) fn version_of(&self, slot: Slot, name: &Text) -> Option<Version> {
         let Kept::Rows(rows) = &self.kept else { return None };
-        let key = cell_key(slot, name);
+        let key = cell_key(slot, name.as_bytes());
         match Row::decode(&key, rows.get(&key)?) {
             Ok(Row::Cell(_, _, cell)) => Some(cell.version),
             _ => None,

@@ -10,7 +10,7 @@ use crate::core::hash::{Slot, slot_of};
 use crate::core::leader::audit::RangeAudit;
 use crate::core::machine::Millis;
 use crate::core::server::audit::{HoldAudit, ServerAudit};
-use crate::core::wire::peer::Cell;
+use crate::core::wire::cells::CellRef;
 
 impl Cluster {
     /// Whether every kept-open connection of a living process leads somewhere, or its owner knows
@@ -192,13 +192,13 @@ impl Cluster {
     }
 
     /// A server's copy of a key, with its version; `None` where it has none.
-    pub fn copy_of(&self, name: &str, key: &str) -> Option<&Cell> {
+    pub fn copy_of(&self, name: &str, key: &str) -> Option<CellRef<'_>> {
         let Some(Program::Server(server)) = &self.nodes[self.index(name)].program else {
             return None;
         };
         let slot = slot_of(key.as_bytes());
         let mut cells = server.audit().cells();
-        let found = cells.find(|(at, named, _)| *at == slot && named.as_bytes() == key.as_bytes());
-        found.map(|(_, _, cell)| cell)
+        let found = cells.find(|(at, cell)| *at == slot && cell.name == key.as_bytes());
+        found.map(|(_, cell)| cell)
     }
 }

@@ -64,7 +64,7 @@ impl Cluster {
         let slot = slot_of(name.as_bytes());
         let holders = self.nodes.iter().filter(|node| match &node.program {
             Some(Program::Server(server)) => {
-                server.audit().cells().any(|(at, named, _)| at == slot && named == name)
+                server.audit().cells().any(|(at, cell)| at == slot && cell.name == name.as_bytes())
             }
             _ => false,
         });

@@ -47,9 +47,9 @@ impl Server {
     /// Whether a joiner has put aside for a slot what we have there. Asked once: what is sent again is
     /// sent as a chunk.
     pub(super) fn has_same(&mut self, slot: Slot, id: &NodeId) -> bool {
-        let own = self.store.fingerprint(slot);
         let offer = self.sync_mut(slot, id).and_then(|sync| sync.take_offer(slot));
-        offer.is_some_and(|offer| offer == own || planted(Planted::AsideUnchecked))
+        let same = |offer| offer == self.store.fingerprint(slot);
+        offer.is_some_and(|offer| same(offer) || planted(Planted::AsideUnchecked))
     }
 
     /// Sends the order to keep a slot.

@@ -9,7 +9,8 @@ use super::keep::Keeper;
 use crate::core::assignment::{Entry, NodeId, Revision};
 use crate::core::hash::Slot;
 use crate::core::machine::{Millis, Output, ReplyTo};
-use crate::core::wire::peer::{Cell, RequestId, Version};
+use crate::core::wire::cells::CellRef;
+use crate::core::wire::peer::{RequestId, Version};
 use crate::core::wire::text::Text;
 
 /// What a server shows of itself. Borrowed: nothing is copied before it is asked for.
@@ -138,7 +139,7 @@ impl<'a> ServerAudit<'a> {
     }
 
     /// The replicated values, slot by slot.
-    pub fn cells(self) -> impl Iterator<Item = (Slot, &'a Text, &'a Cell)> {
+    pub fn cells(self) -> impl Iterator<Item = (Slot, CellRef<'a>)> {
         self.server.store.all_cells()
     }
 

@@ -14,7 +14,7 @@ use crate::core::wire::frame::PEER_MARK;
 use crate::core::wire::json::Json;
 use crate::core::wire::peer::PeerMessage;
 use crate::core::wire::request::{Command, EXTENSION_VERSION, PROGRAM_VERSION, Request};
-use crate::core::wire::text::Text;
+use crate::core::wire::text::{Text, write_json};
 
 impl Server {
     /// A frame came in.
@@ -143,7 +143,7 @@ impl Server {
         let store = &self.store;
         match self.local.later(key, || store.get(slot_of(key.as_bytes()), key)) {
             Some(value) => {
-                let reply = Reply::status("ok").raw("value", value.as_str());
+                let reply = Reply::status("ok").raw("value", value);
                 self.note(Note::Querying { key: key.clone() }, out);
                 reply
             }
@@ -156,7 +156,8 @@ impl Server {
 
     fn query_all_keys(&mut self, out: &mut Out) -> Reply {
         self.note(Note::AllKeys, out);
-        let mut names: Vec<&Text> = self.store.names().chain(self.local.names()).collect();
+        let own = self.local.names().map(Text::as_bytes);
+        let mut names: Vec<&[u8]> = self.store.names().chain(own).collect();
         names.sort();
         names.dedup();
         let mut list = String::from("[");
@@ -164,7 +165,7 @@ impl Server {
             if list.len() > 1 {
                 list.push_str(", ");
             }
-            name.write_json(&mut list);
+            write_json(name, &mut list);
         }
         list.push(']');
         Reply::new().raw("result", &list)

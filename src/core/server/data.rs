@@ -10,6 +10,7 @@ use crate::core::assignment::{Entry, NodeId, Revision};
 use crate::core::hash::{SLOT_COUNT, Slot};
 use crate::core::machine::Edit;
 use crate::core::planted::{Planted, planted};
+use crate::core::wire::cells::CellRef;
 use crate::core::wire::json::Json;
 use crate::core::wire::peer::{Cell, Executed, RequestId, Version};
 use crate::core::wire::text::Text;
@@ -92,13 +93,13 @@ impl Row {
     pub fn encode(&self) -> (Vec<u8>, Vec<u8>) {
         match self {
             Row::Standing(standing) => (vec![kind::STANDING], bytes(standing)),
-            Row::Cell(slot, name, cell) => (cell_key(*slot, name), bytes(cell)),
+            Row::Cell(slot, name, cell) => (cell_key(*slot, name.as_bytes()), bytes(cell)),
             Row::Request(slot, executed) => {
                 let value = bytes(&(executed.version, executed.repeated));
                 (request_key(*slot, executed.id), value)
             }
             Row::Memory(slot, memory) => (slot_key(kind::MEMORY, *slot), bytes(memory)),
-            Row::Local(name, local) => (local_key(name), bytes(local)),
+            Row::Local(name, local) => (local_key(name.as_bytes()), bytes(local)),
         }
     }
 
@@ -150,8 +151,8 @@ impl Log {
     }
 
     /// A name has this value.
-    pub(super) fn cell(&mut self, slot: Slot, name: &Text, cell: &Cell) {
-        self.push(|| put(cell_key(slot, name), cell));
+    pub(super) fn cell(&mut self, slot: Slot, cell: CellRef<'_>) {
+        self.push(|| Edit::Put { key: cell_key(slot, cell.name), value: cell.to_row() });
     }
 
     /// A request is remembered.
@@ -174,7 +175,7 @@ impl Log {
     }
 
     /// The server's own value of a name; `None`: it has none.
-    pub(super) fn local(&mut self, name: &Text, local: Option<&Local>) {
+    pub(super) fn local(&mut self, name: &[u8], local: Option<&Local>) {
         self.push(|| match local {
             Some(local) => put(local_key(name), local),
             None => Edit::Remove { key: local_key(name) },
@@ -201,9 +202,9 @@ fn put(key: Vec<u8>, value: &impl Serialize) -> Edit {
 }
 
 /// The key of a replicated value.
-pub fn cell_key(slot: Slot, name: &Text) -> Vec<u8> {
+pub fn cell_key(slot: Slot, name: &[u8]) -> Vec<u8> {
     let mut key = slot_key(kind::CELL, slot);
-    key.extend(name.as_bytes());
+    key.extend(name);
     key
 }
 
@@ -214,9 +215,9 @@ fn request_key(slot: Slot, id: RequestId) -> Vec<u8> {
     key
 }
 
-fn local_key(name: &Text) -> Vec<u8> {
+fn local_key(name: &[u8]) -> Vec<u8> {
     let mut key = vec![kind::LOCAL];
-    key.extend(name.as_bytes());
+    key.extend(name);
     key
 }
 

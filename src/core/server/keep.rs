@@ -123,7 +123,7 @@ impl Server {
             match row {
                 Row::Standing(standing) => self.stand_again(standing),
                 Row::Cell(slot, key, cell) => {
-                    self.store.apply_stored(slot, &key, &cell);
+                    self.store.apply_stored(slot, cell.named(&key));
                 }
                 // Each request has one row.
                 Row::Request(slot, executed) => self.store.remember_new(slot, executed),

@@ -32,7 +32,7 @@ impl Local {
     }
 
     fn put(&mut self, key: Text, value: Value) {
-        self.log.local(&key, Some(&value));
+        self.log.local(key.as_bytes(), Some(&value));
         self.values.insert(key, value);
     }
 
@@ -42,19 +42,19 @@ impl Local {
         let log = &mut self.log;
         self.values.retain(|key, value| {
             if value.without_ring {
-                log.local(key, None);
+                log.local(key.as_bytes(), None);
             }
             !value.without_ring
         });
     }
 
     /// A replicated value of this name has come; whether that is news.
-    pub(super) fn overtake(&mut self, key: &Text) -> bool {
-        let Some(value) = self.values.get_mut(key).filter(|value| !value.overtaken) else {
+    pub(super) fn overtake(&mut self, name: &[u8]) -> bool {
+        let Some(value) = self.values.get_mut(name).filter(|value| !value.overtaken) else {
             return false;
         };
         value.overtaken = true;
-        self.log.local(key, Some(value));
+        self.log.local(name, Some(value));
         true
     }
 
@@ -62,11 +62,11 @@ impl Local {
     pub(super) fn later<'a>(
         &'a self,
         key: &Text,
-        replicated: impl FnOnce() -> Option<&'a Json>,
-    ) -> Option<&'a Json> {
+        replicated: impl FnOnce() -> Option<&'a str>,
+    ) -> Option<&'a str> {
         match self.values.get(key) {
-            Some(local) if local.overtaken => replicated().or(Some(&local.value)),
-            Some(local) => Some(&local.value),
+            Some(local) if local.overtaken => replicated().or(Some(local.value.as_str())),
+            Some(local) => Some(local.value.as_str()),
             None => replicated(),
         }
     }

@@ -65,7 +65,7 @@ impl Server {
         {
             let slots = *start..*end;
             let names: Vec<Text> =
-                slots.flat_map(|slot| self.store.cells(slot)).map(|(key, _)| key.clone()).collect();
+                slots.flat_map(|slot| self.store.cells(slot)).map(|cell| cell.to_name()).collect();
             for addr in addrs {
                 let debt = self.debts.debts.entry(addr.clone()).or_default();
                 debt.names.extend(names.iter().cloned());
@@ -124,11 +124,11 @@ impl Server {
         let reply = result.as_ref().ok().and_then(|reply| Object::parse(reply).ok());
         let yes =
             reply.and_then(|reply| reply.text("reply")).is_some_and(|r| r.as_bytes() == b"ok");
-        let value = self.store.get(slot_of(key.as_bytes()), &key).cloned();
+        let value = self.store.get(slot_of(key.as_bytes()), &key);
         match value.filter(|_| yes) {
             Some(value) => {
                 let request = Reply::new().text("cmd", "setr").raw("key", &key.to_json());
-                let request = request.raw("val", value.as_str());
+                let request = request.raw("val", value);
                 self.call_original(Purpose::Copy { addr, key }, request, out);
             }
             None => self.settle(now, &addr, key, false, out),

@@ -124,7 +124,7 @@ impl Server {
     fn answer_reads(&mut self, reads: Vec<PendingRead>, out: &mut Out) {
         for read in reads {
             let reply = match self.store.get(slot_of(read.key.as_bytes()), &read.key) {
-                Some(value) => Reply::status("ok").raw("value", value.as_str()),
+                Some(value) => Reply::status("ok").raw("value", value),
                 None => Reply::status("not_found"),
             };
             self.reply(read.to, reply, Then::Keep, out);

@@ -132,12 +132,12 @@ impl Server {
             return;
         }
         reconcile.pulls.remove(&place);
-        if let Some((last, _)) = part.cells.last().filter(|_| !part.last) {
-            reconcile.pulls.insert(place, Pull { after: Some(last.clone()), sent_at: None });
+        if let Some(last) = part.cells.last().filter(|_| !part.last) {
+            reconcile.pulls.insert(place, Pull { after: Some(last.to_name()), sent_at: None });
         }
-        for key in self.store.merge(slot, part) {
-            self.local.overtake(&key);
-        }
+        self.store.merge(slot, part, |cell| {
+            self.local.overtake(cell.name);
+        });
         self.pull(now, self.config.retry_ms, slot, out);
         self.reconcile_step(now, slot, out);
     }

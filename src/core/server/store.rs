@@ -1,13 +1,14 @@
 //! The replicated cells of a server, slot by slot.
 
-use std::collections::{BTreeMap, VecDeque};
-use std::ops::Bound;
+use std::collections::BTreeMap;
 
 use super::data::{Log, Memory};
+use super::leaves::Leaves;
+use super::slot_data::{SlotData, fingerprint};
 use crate::core::hash::{SLOT_COUNT, Slot};
 use crate::core::planted::{Planted, planted};
-use crate::core::wire::json::Json;
-use crate::core::wire::peer::{Cell, Executed, Part, RequestId, Version};
+use crate::core::wire::cells::{CellRef, Cells};
+use crate::core::wire::peer::{Executed, Part, RequestId, Version};
 use crate::core::wire::text::Text;
 
 /// How many requests a slot remembers unless told otherwise, to answer a retry instead of executing
@@ -37,42 +38,6 @@ pub(super) struct Store {
     aside: BTreeMap<Slot, Box<SlotData>>,
 }
 
-/// One slot's content.
-#[derive(Debug, Default)]
-struct SlotData {
-    cells: BTreeMap<Text, Cell>,
-    /// How many bytes the names and values have.
-    bytes: usize,
-    /// The exclusive or of all cells' fingerprints: equal contents, equal fingerprint.
-    fingerprint: u64,
-    /// The requests executed last, in no particular order of versions.
-    recent: VecDeque<Executed>,
-    /// What was forgotten of them.
-    memory: Memory,
-}
-
-impl SlotData {
-    /// What tells the content from another: the cells, and the remembered requests.
-    fn digest(&self) -> u64 {
-        self.fingerprint ^ self.memory()
-    }
-
-    /// What tells the remembered requests from others, in whatever order they came. Two replicas of
-    /// equal cells may differ in them: of two writes of a name the later hides the earlier.
-    fn memory(&self) -> u64 {
-        let recent = self.recent.iter().map(|known| {
-            let RequestId { client, number } = known.id;
-            mix(mix(mix(client) ^ number) ^ of_version(known.version))
-        });
-        let Memory { forgotten, forgotten_repeats } = self.memory;
-        let [forgotten, repeats] = [forgotten, forgotten_repeats].map(|version| match version {
-            version if version == Version::default() => 0,
-            version => of_version(version),
-        });
-        recent.fold(forgotten.rotate_left(1) ^ repeats.rotate_left(2), |all, one| all ^ one)
-    }
-}
-
 impl Store {
     /// Holds nothing, and will remember so many requests of each slot.
     pub(super) fn new(remembered: usize) -> Self {
@@ -89,44 +54,40 @@ impl Store {
     }
 
     /// Holds a value unless a newer one is held; true where it was taken.
-    pub(super) fn apply(&mut self, slot: Slot, key: &Text, cell: &Cell) -> bool {
-        let taken = self.apply_stored(slot, key, cell);
+    pub(super) fn apply(&mut self, slot: Slot, cell: CellRef<'_>) -> bool {
+        let taken = self.apply_stored(slot, cell);
         if taken {
-            self.log.cell(slot, key, cell);
+            self.log.cell(slot, cell);
         }
         taken
     }
 
     /// The disk shall have a write that is not to be seen yet.
-    pub(super) fn store_ahead(&mut self, slot: Slot, key: &Text, cell: &Cell, executed: Executed) {
-        self.log.cell(slot, key, cell);
+    pub(super) fn store_ahead(&mut self, slot: Slot, cell: CellRef<'_>, executed: Executed) {
+        self.log.cell(slot, cell);
         self.log.request(slot, executed);
     }
 
     /// The same as [`Store::apply`], of a value that the disk has been given.
-    pub(super) fn apply_stored(&mut self, slot: Slot, key: &Text, cell: &Cell) -> bool {
+    pub(super) fn apply_stored(&mut self, slot: Slot, cell: CellRef<'_>) -> bool {
         let data = self.slots[usize::from(slot)].get_or_insert_default();
-        let size = key.as_bytes().len() + cell.value.as_str().len();
-        match data.cells.get_mut(key) {
-            Some(held) if held.version == cell.version => return false,
-            Some(held) if held.version > cell.version && !planted(Planted::OlderOverwrites) => {
+        let seat = data.cells.find(cell.name);
+        match seat.held() {
+            Some((version, _)) if version == cell.version => return false,
+            Some((version, _)) if version > cell.version && !planted(Planted::OlderOverwrites) => {
                 return false;
             }
-            Some(held) => {
-                data.fingerprint ^= fingerprint(key, held.version);
-                let size_before = key.as_bytes().len() + held.value.as_str().len();
-                data.bytes -= size_before;
-                self.bytes -= size_before;
-                *held = cell.clone();
+            Some((version, size)) => {
+                data.fingerprint ^= fingerprint(cell.name, version);
+                data.bytes -= size;
+                self.bytes -= size;
             }
-            None => {
-                data.cells.insert(key.clone(), cell.clone());
-                self.keys += 1;
-            }
+            None => self.keys += 1,
         }
-        data.fingerprint ^= fingerprint(key, cell.version);
-        data.bytes += size;
-        self.bytes += size;
+        data.cells.put(&seat, cell);
+        data.fingerprint ^= fingerprint(cell.name, cell.version);
+        data.bytes += cell.size();
+        self.bytes += cell.size();
         self.changes += 1;
         true
     }
@@ -136,6 +97,23 @@ impl Store {
         if !self.recalls(slot, executed.id) {
             self.log.request(slot, executed);
             self.remember_new(slot, executed);
+        }
+    }
+
+    /// The same, of several requests, each another one.
+    fn remember_all(&mut self, slot: Slot, all: &[Executed]) {
+        if all.is_empty() {
+            return;
+        }
+        let data = self.slots[usize::from(slot)].get_or_insert_default();
+        if !data.recent.is_empty() {
+            return all.iter().for_each(|executed| self.remember(slot, *executed));
+        }
+        // To look for each among the others took longer than all the rest of a slot's sync.
+        data.recent.reserve_exact(all.len());
+        for executed in all {
+            self.log.request(slot, *executed);
+            self.remember_new(slot, *executed);
         }
     }
 
@@ -206,11 +184,8 @@ impl Store {
     }
 
     /// All cells, slot by slot.
-    pub(super) fn all_cells(&self) -> impl Iterator<Item = (Slot, &Text, &Cell)> {
-        let filled = (0..SLOT_COUNT)
-            .zip(&self.slots)
-            .filter_map(|(slot, data)| Some((slot, data.as_deref()?)));
-        filled.flat_map(|(slot, data)| data.cells.iter().map(move |(key, cell)| (slot, key, cell)))
+    pub(super) fn all_cells(&self) -> impl Iterator<Item = (Slot, CellRef<'_>)> {
+        (0..SLOT_COUNT).flat_map(|slot| self.cells(slot).map(move |cell| (slot, cell)))
     }
 
     /// The highest version of a request that may have been executed and is not remembered.
@@ -224,9 +199,9 @@ impl Store {
         self.slot(slot).map_or(Version::default(), |data| data.memory.forgotten_repeats)
     }
 
-    /// The value held under a name.
-    pub(super) fn get(&self, slot: Slot, key: &Text) -> Option<&Json> {
-        Some(&self.slot(slot)?.cells.get(key)?.value)
+    /// The text of the value held under a name.
+    pub(super) fn get(&self, slot: Slot, key: &Text) -> Option<&str> {
+        Some(self.slot(slot)?.cells.get(key.as_bytes())?.value())
     }
 
     /// What tells the slot's content from another; 0 where it is empty.
@@ -245,16 +220,9 @@ impl Store {
         let Some(data) = self.slot(slot) else {
             return part;
         };
-        let from = after.map_or(Bound::Unbounded, Bound::Excluded);
-        let mut bytes = 0;
-        for (key, cell) in data.cells.range::<Text, _>((from, Bound::Unbounded)) {
-            let size = key.as_bytes().len() + cell.value.as_str().len();
-            if bytes > 0 && bytes + size > PART_BYTES_MAX {
-                part.last = false;
-                return part;
-            }
-            bytes += size;
-            part.cells.push((key.clone(), cell.clone()));
+        (part.cells, part.last) = data.cells.part(after.map(Text::as_bytes), PART_BYTES_MAX);
+        if !part.last {
+            return part;
         }
         part.recent = data.recent.iter().copied().collect();
         part.forgotten = data.memory.forgotten;
@@ -262,23 +230,36 @@ impl Store {
         part
     }
 
-    /// Takes what a part brings that is newer; returns the names that it brought.
-    pub(super) fn merge(&mut self, slot: Slot, part: &Part) -> Vec<Text> {
-        let mut taken = Vec::new();
-        for (key, cell) in &part.cells {
-            if self.apply(slot, key, cell) {
-                taken.push(key.clone());
-            }
+    /// Takes what a part brings that is newer, and tells of each cell that it took.
+    pub(super) fn merge(&mut self, slot: Slot, part: &Part, mut taken: impl FnMut(CellRef<'_>)) {
+        let filled = self.slot(slot).is_some_and(|data| data.cells.len() > 0);
+        if !filled && !part.cells.is_empty() {
+            self.fill(slot, &part.cells);
+            part.cells.iter().for_each(&mut taken);
+        } else {
+            part.cells.iter().filter(|cell| self.apply(slot, *cell)).for_each(&mut taken);
         }
-        let recent = part.recent.iter().filter(|_| !planted(Planted::RequestsNotHandedOn));
-        for executed in recent {
-            self.remember(slot, *executed);
+        if !planted(Planted::RequestsNotHandedOn) {
+            self.remember_all(slot, &part.recent);
         }
         if part.forgotten > Version::default() {
             let Part { forgotten, forgotten_repeats, .. } = *part;
             self.forget(slot, Memory { forgotten, forgotten_repeats });
         }
-        taken
+    }
+
+    /// Takes cells into a slot that has none.
+    fn fill(&mut self, slot: Slot, cells: &Cells) {
+        let data = self.slots[usize::from(slot)].get_or_insert_default();
+        data.cells = Leaves::of(cells);
+        for cell in cells.iter() {
+            data.fingerprint ^= fingerprint(cell.name, cell.version);
+            data.bytes += cell.size();
+            self.log.cell(slot, cell);
+        }
+        self.bytes += data.bytes;
+        self.keys += data.cells.len();
+        self.changes += data.cells.len() as u64;
     }
 
     /// Deletes the slots `start..end`.
@@ -331,7 +312,7 @@ impl Store {
             self.aside.remove(&slot);
             self.log.wipe(slot, slot + 1);
             let Some(data) = self.slots[usize::from(slot)].as_deref() else { continue };
-            data.cells.iter().for_each(|(key, cell)| self.log.cell(slot, key, cell));
+            data.cells.iter().for_each(|cell| self.log.cell(slot, cell));
             data.recent.iter().for_each(|executed| self.log.request(slot, *executed));
             self.log.memory(slot, &data.memory);
         }
@@ -346,29 +327,30 @@ impl Store {
             return false;
         }
         let Some(data) = self.aside.remove(&slot) else { return false };
-        let since: Vec<Text> = self.cells(slot).map(|(key, _)| key.clone()).collect();
-        for (key, cell) in &data.cells {
-            self.apply_stored(slot, key, cell);
+        let since: Vec<Text> = self.cells(slot).map(|cell| cell.to_name()).collect();
+        for cell in data.cells.iter() {
+            self.apply_stored(slot, cell);
         }
         for executed in &data.recent {
             self.remember_stored(slot, *executed);
         }
         self.forget(slot, data.memory);
         // Names that came since may have overwritten on disk what is newer.
-        for key in since {
-            let cell = self.slot(slot).and_then(|data| data.cells.get(&key)).cloned();
-            cell.iter().for_each(|cell| self.log.cell(slot, &key, cell));
+        for name in since {
+            let data = self.slots[usize::from(slot)].as_deref();
+            let cell = data.and_then(|data| data.cells.get(name.as_bytes()));
+            cell.into_iter().for_each(|cell| self.log.cell(slot, cell));
         }
         true
     }
 
     /// All names, slot by slot.
-    pub(super) fn names(&self) -> impl Iterator<Item = &Text> {
-        self.slots.iter().flatten().flat_map(|data| data.cells.keys())
+    pub(super) fn names(&self) -> impl Iterator<Item = &[u8]> {
+        self.slots.iter().flatten().flat_map(|data| data.cells.iter().map(|cell| cell.name))
     }
 
-    /// The names and values of a slot.
-    pub(super) fn cells(&self, slot: Slot) -> impl Iterator<Item = (&Text, &Cell)> {
+    /// The cells of a slot.
+    pub(super) fn cells(&self, slot: Slot) -> impl Iterator<Item = CellRef<'_>> {
         self.slot(slot).into_iter().flat_map(|data| data.cells.iter())
     }
 
@@ -395,27 +377,4 @@ impl Store {
     fn slot(&self, slot: Slot) -> Option<&SlotData> {
         self.slots[usize::from(slot)].as_deref()
     }
-}
-
-/// FNV-1a over the name, mixed with the version. A value is determined by its version, so it need
-/// not be read.
-fn fingerprint(key: &Text, version: Version) -> u64 {
-    let start = 0xcbf2_9ce4_8422_2325;
-    let fnv = |hash: u64, byte: &u8| (hash ^ u64::from(*byte)).wrapping_mul(0x100_0000_01b3);
-    let name = key.as_bytes().iter().fold(start, fnv);
-    mix(name ^ of_version(version))
-}
-
-fn of_version(version: Version) -> u64 {
-    mix(mix(version.revision) ^ version.sequence)
-}
-
-/// The finalizer of MurmurHash3 (Appleby, public domain constants): every bit of the input moves
-/// every bit of the output.
-fn mix(mut bits: u64) -> u64 {
-    bits ^= bits >> 33;
-    bits = bits.wrapping_mul(0xff51_afd7_ed55_8ccd);
-    bits ^= bits >> 33;
-    bits = bits.wrapping_mul(0xc4ce_b9fe_1a85_ec53);
-    bits ^ bits >> 33
 }

@@ -230,7 +230,7 @@ impl Server {
             return self.send_keep(now, span, id, out);
         }
         let part = self.store.part(span.0, after.as_ref());
-        let next = part.cells.last().filter(|_| !part.last).map(|(key, _)| key.clone());
+        let next = part.cells.last().filter(|_| !part.last).map(|cell| cell.to_name());
         let fresh = self.next_number();
         let primary = self.holds.at_mut(span.0).and_then(|hold| hold.primary());
         let Some(sync) = primary.and_then(|primary| transfer(primary, id)) else { return };
@@ -267,12 +267,13 @@ impl Server {
             return;
         }
         self.store.drop_aside(span.0, span.1);
-        let taken = self.store.merge(span.0, part);
-        for key in &taken {
-            self.local.overtake(key);
-        }
+        let mut keys = 0;
+        self.store.merge(span.0, part, |cell| {
+            self.local.overtake(cell.name);
+            keys += 1;
+        });
         if joins {
-            self.keys_received += taken.len() as u64;
+            self.keys_received += keys;
         }
         self.send(from, Body::ChunkHeld { span, number }, out);
     }

@@ -10,6 +10,7 @@ use crate::core::hash::{Slot, slot_of};
 use crate::core::machine::{Millis, ReplyTo, Then};
 use crate::core::planted::{Planted, planted};
 use crate::core::reply::Reply;
+use crate::core::wire::cells::CellRef;
 use crate::core::wire::json::Json;
 use crate::core::wire::peer::{Body, Cell, Executed, RequestId, Version};
 use crate::core::wire::text::Text;
@@ -147,7 +148,7 @@ impl Server {
         let version = Version { revision, sequence: number };
         let Write { to, key, value, said } = write;
         if planted(Planted::PrimaryStoresFirst) {
-            self.store.apply(slot, &key, &Cell { version, value: value.clone() });
+            self.store.apply(slot, CellRef::new(&key, version, &value));
         }
         self.needs_own_disk(number, &mut needed);
         let pending = PendingWrite {
@@ -164,7 +165,7 @@ impl Server {
             sent_at: now,
             answer_by: now + super::ANSWER_WITHIN_MS,
         };
-        self.store.store_ahead(slot, &pending.key, &pending.cell, pending.executed());
+        self.store.store_ahead(slot, pending.cell.named(&pending.key), pending.executed());
         self.writes.insert(number, pending);
         self.send_prepares(now, number, out);
         self.check_written(now, number, out);
@@ -208,8 +209,8 @@ impl Server {
         out: &mut Out,
     ) {
         let slot = span.0;
-        if self.store.apply(slot, key, cell) {
-            self.local.overtake(key);
+        if self.store.apply(slot, cell.named(key)) {
+            self.local.overtake(key.as_bytes());
             self.note_setting(key, &cell.value, out);
         }
         if !planted(Planted::ReplicasForgetRequests) {
@@ -273,8 +274,8 @@ impl Server {
         let trailing = !write.trailing.is_empty();
         let (voted, executed) = (write.voted, write.executed());
         let mut overtakes = false;
-        if self.store.apply_stored(slot, &key, &cell) {
-            overtakes = self.local.overtake(&key);
+        if self.store.apply_stored(slot, cell.named(&key)) {
+            overtakes = self.local.overtake(key.as_bytes());
             self.note_setting(&key, &cell.value, out);
         }
         self.store.remember_stored(slot, executed);
@@ -367,8 +368,8 @@ impl Server {
             let Some(write) = self.writes.remove(number) else {
                 continue;
             };
-            if self.store.apply_stored(write.slot, &write.key, &write.cell) {
-                self.local.overtake(&write.key);
+            if self.store.apply_stored(write.slot, write.cell.named(&write.key)) {
+                self.local.overtake(write.key.as_bytes());
             }
             self.store.remember_stored(write.slot, write.executed());
             let since = write.since();

@@ -1,5 +1,6 @@
 //! Bytes on the wire and what they mean: frames, JSON, requests, replies, messages of replicas.
 
+pub mod cells;
 pub mod frame;
 pub mod json;
 pub mod peer;

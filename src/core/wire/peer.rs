@@ -5,6 +5,7 @@
 
 use serde::{Deserialize, Serialize};
 
+use super::cells::Cells;
 use super::frame::PEER_MARK;
 use super::json::Json;
 use super::text::Text;
@@ -58,7 +59,7 @@ pub struct Executed {
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Part {
     /// Names and values.
-    pub cells: Vec<(Text, Cell)>,
+    pub cells: Cells,
     /// The requests that the slot remembers; in the last part only.
     pub recent: Vec<Executed>,
     /// The highest version of a request that the slot has forgotten; in the last part only.
@@ -72,9 +73,7 @@ pub struct Part {
 impl Part {
     /// About how many bytes the part takes.
     pub fn bytes(&self) -> usize {
-        let sizes =
-            self.cells.iter().map(|(key, cell)| key.as_bytes().len() + cell.value.as_str().len());
-        sizes.sum()
+        self.cells.bytes()
     }
 }
 

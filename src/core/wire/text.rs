@@ -1,5 +1,6 @@
 //! Names as the original's JSON can carry them: Unicode text that may hold lone surrogates.
 
+use std::borrow::Borrow;
 use std::fmt;
 
 use serde::{Deserialize, Serialize};
@@ -41,11 +42,14 @@ impl Text {
 
     /// Appends what [`Text::to_json`] gives.
     pub fn write_json(&self, out: &mut String) {
-        out.push('"');
-        for unit in Units(&self.0) {
-            push_escaped(out, unit);
-        }
-        out.push('"');
+        write_json(&self.0, out);
+    }
+}
+
+/// Maps with names for keys are searched by the bytes of a name, too: they are ordered alike.
+impl Borrow<[u8]> for Text {
+    fn borrow(&self) -> &[u8] {
+        &self.0
     }
 }
 
@@ -65,6 +69,15 @@ impl fmt::Display for Text {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&String::from_utf8_lossy(&self.0))
     }
+}
+
+/// Appends WTF-8 as a JSON string in ASCII.
+pub(in crate::core) fn write_json(text: &[u8], out: &mut String) {
+    out.push('"');
+    for unit in Units(text) {
+        push_escaped(out, unit);
+    }
+    out.push('"');
 }
 
 /// Appends one code point as it stands inside an ASCII JSON string.

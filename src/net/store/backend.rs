@@ -9,6 +9,7 @@ use std::fs::File;
 use std::io;
 use std::os::unix::fs::FileExt;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::thread;
 
 use redb::StorageBackend;
 
@@ -16,6 +17,10 @@ use super::header::HEADER_BYTES;
 
 /// What the copies in memory are made of.
 const BLOCK_BYTES: u64 = 4096;
+
+/// How much of a file is read ahead, and in which pieces.
+const AHEAD_BYTES_MAX: u64 = 1024 * 1024 * 1024;
+const AHEAD_PIECE_BYTES: usize = 1024 * 1024;
 
 /// A handle to what the engine's file is backed by; the engine has another one.
 #[derive(Debug, Clone)]
@@ -47,6 +52,7 @@ impl Backing {
     /// Backs the engine with what is in `file` behind the header, and holds back what it writes.
     pub(super) fn holding(file: File) -> io::Result<Backing> {
         let bytes = file.metadata()?.len().saturating_sub(HEADER_BYTES);
+        read_ahead(&file)?;
         let held = Held { bytes, blocks: BTreeMap::new(), done: Vec::new() };
         Ok(Backing::new(file, Some(held)))
     }
@@ -156,6 +162,25 @@ impl Held {
         }
         Ok(())
     }
+}
+
+/// Has the system read a file from its front to its end. The engine reads page by page in the order
+/// of its tree, waiting for each: a directory of 1,000,000 names that was not in memory took a third more
+/// time to open (1.9 s against 1.4 s, medians of five).
+fn read_ahead(file: &File) -> io::Result<()> {
+    let file = file.try_clone()?;
+    let read = move || {
+        let mut piece = vec![0; AHEAD_PIECE_BYTES];
+        let mut at = 0;
+        while let Ok(count @ 1..) = file.read_at(&mut piece, at) {
+            at += count as u64;
+            if at >= AHEAD_BYTES_MAX {
+                return;
+            }
+        }
+    };
+    thread::Builder::new().name("dht-read-ahead".to_owned()).spawn(read)?;
+    Ok(())
 }
 
 /// The parts of `length` bytes from `offset` on that lie in one block: the block, where in it, where

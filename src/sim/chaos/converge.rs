@@ -103,7 +103,7 @@ fn placement(world: &mut World) -> Result<(), String> {
             let reply = world.cluster.peek(name, &request).unwrap_or_default();
             let object = Object::parse(reply.as_bytes()).map_err(|error| error.to_string())?;
             let copy = world.cluster.copy_of(name, key);
-            if copy.map(|cell| cell.value.as_str()) != object.raw("value") {
+            if copy.map(|cell| cell.value()) != object.raw("value") {
                 return Err(format!("{name} holds {copy:?} of key {key} and answers {reply}"));
             }
             if let Some(cell) = copy {

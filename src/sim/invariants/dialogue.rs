@@ -131,11 +131,11 @@ impl Heard {
 fn asked(message: &[u8], from: &str) -> Option<Asked> {
     Some(match Request::parse(message).ok()?.command {
         Command::SetrRequest { key } => Asked::Vote { key, owner: from.to_string() },
-        Command::Setr { key, value } => Asked::Setr { key, value: digest(&value) },
+        Command::Setr { key, value } => Asked::Setr { key, value: digest(value.as_str()) },
         Command::Write { key, value, extension } => {
             let name: Name = serde_json::from_str(extension).ok()?;
             let id = RequestId { client: name.client, number: name.number };
-            Asked::Write { key, id, value: digest(&value), voted: name.voted }
+            Asked::Write { key, id, value: digest(value.as_str()), voted: name.voted }
         }
         Command::Read { key, .. } => Asked::Read { key, counter: 0 },
         Command::LockGet { lock, requestor } => Asked::LockGet { lock, requestor },

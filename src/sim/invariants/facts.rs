@@ -12,7 +12,6 @@ use crate::core::hash::Slot;
 use crate::core::leader::audit::{LeaderAudit, RangeAudit};
 use crate::core::machine::{Millis, ReplyTo};
 use crate::core::server::audit::{Fill, HoldAudit, Part, ServerAudit};
-use crate::core::wire::json::Json;
 use crate::core::wire::peer::Version;
 use crate::core::wire::text::Text;
 
@@ -198,19 +197,19 @@ fn raise(seen: &mut SlotMap<Revision>, hold: &Hold) {
 
 fn look_at_cells(audit: ServerAudit<'_>, before: Option<&Server>) -> Cells {
     let mut cells = Cells::new();
-    for (slot, key, cell) in audit.cells() {
-        let known = before.and_then(|before| before.cells.get(&slot)?.get(key));
+    for (slot, cell) in audit.cells() {
+        let known = before.and_then(|before| before.cells.get(&slot)?.get(cell.name));
         let known = known.filter(|(version, _)| *version == cell.version).copied();
-        let value = known.unwrap_or_else(|| (cell.version, digest(&cell.value)));
-        cells.entry(slot).or_default().insert(key.clone(), value);
+        let value = known.unwrap_or_else(|| (cell.version, digest(cell.value())));
+        cells.entry(slot).or_default().insert(cell.to_name(), value);
     }
     cells
 }
 
 /// Tells a value from another.
-pub(super) fn digest(value: &Json) -> u64 {
+pub(super) fn digest(value: &str) -> u64 {
     let mut hasher = DefaultHasher::new();
-    value.as_str().hash(&mut hasher);
+    value.hash(&mut hasher);
     hasher.finish()
 }
 

@@ -1,0 +1,66 @@
+//! What a server has of one slot, and what tells it from what another has.
+
+use std::collections::VecDeque;
+
+use super::data::Memory;
+use super::leaves::Leaves;
+use crate::core::wire::peer::{Executed, RequestId, Version};
+
+/// One slot's content.
+#[derive(Debug, Default)]
+pub(super) struct SlotData {
+    pub(super) cells: Leaves,
+    /// How many bytes the names and values have.
+    pub(super) bytes: usize,
+    /// The exclusive or of all cells' fingerprints: equal contents, equal fingerprint.
+    pub(super) fingerprint: u64,
+    /// The requests executed last, in no particular order of versions.
+    pub(super) recent: VecDeque<Executed>,
+    /// What was forgotten of them.
+    pub(super) memory: Memory,
+}
+
+impl SlotData {
+    /// What tells the content from another: the cells, and the remembered requests.
+    pub(super) fn digest(&self) -> u64 {
+        self.fingerprint ^ self.memory()
+    }
+
+    /// What tells the remembered requests from others, in whatever order they came. Two replicas of
+    /// equal cells may differ in them: of two writes of a name the later hides the earlier.
+    fn memory(&self) -> u64 {
+        let recent = self.recent.iter().map(|known| {
+            let RequestId { client, number } = known.id;
+            mix(mix(mix(client) ^ number) ^ of_version(known.version))
+        });
+        let Memory { forgotten, forgotten_repeats } = self.memory;
+        let [forgotten, repeats] = [forgotten, forgotten_repeats].map(|version| match version {
+            version if version == Version::default() => 0,
+            version => of_version(version),
+        });
+        recent.fold(forgotten.rotate_left(1) ^ repeats.rotate_left(2), |all, one| all ^ one)
+    }
+}
+
+/// FNV-1a over the name, mixed with the version. A value is determined by its version, so it need
+/// not be read.
+pub(super) fn fingerprint(name: &[u8], version: Version) -> u64 {
+    let start = 0xcbf2_9ce4_8422_2325;
+    let fnv = |hash: u64, byte: &u8| (hash ^ u64::from(*byte)).wrapping_mul(0x100_0000_01b3);
+    let name = name.iter().fold(start, fnv);
+    mix(name ^ of_version(version))
+}
+
+fn of_version(version: Version) -> u64 {
+    mix(mix(version.revision) ^ version.sequence)
+}
+
+/// The finalizer of MurmurHash3 (Appleby, public domain constants): every bit of the input moves
+/// every bit of the output.
+fn mix(mut bits: u64) -> u64 {
+    bits ^= bits >> 33;
+    bits = bits.wrapping_mul(0xff51_afd7_ed55_8ccd);
+    bits ^= bits >> 33;
+    bits = bits.wrapping_mul(0xc4ce_b9fe_1a85_ec53);
+    bits ^ bits >> 33
+}
