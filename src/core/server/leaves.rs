@@ -34,9 +34,14 @@ impl Seat {
 }
 
 impl Leaves {
-    /// Of these cells.
-    pub(super) fn of(cells: &Cells) -> Leaves {
-        Leaves { leaves: cells.runs(LEAF_BYTES_MAX), len: cells.iter().count() }
+    /// Of these cells, of each of which it tells.
+    pub(super) fn of(cells: &Cells, mut each: impl FnMut(CellRef<'_>)) -> Leaves {
+        let mut len = 0;
+        let leaves = cells.runs(LEAF_BYTES_MAX, |cell| {
+            len += 1;
+            each(cell);
+        });
+        Leaves { leaves, len }
     }
 
     /// How many there are.
@@ -192,7 +197,7 @@ mod tests {
             assert_same(&leaves, &twin);
             let mut all = Cells::default();
             leaves.iter().for_each(|cell| all.push(cell));
-            let at_once = Leaves::of(&all);
+            let at_once = Leaves::of(&all, |_| {});
             assert_same(&at_once, &twin);
             prop_assert_eq!(&at_once.leaves, &leaves.leaves);
             for pair in leaves.leaves.windows(2) {

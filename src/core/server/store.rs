@@ -234,8 +234,7 @@ impl Store {
     pub(super) fn merge(&mut self, slot: Slot, part: &Part, mut taken: impl FnMut(CellRef<'_>)) {
         let filled = self.slot(slot).is_some_and(|data| data.cells.len() > 0);
         if !filled && !part.cells.is_empty() {
-            self.fill(slot, &part.cells);
-            part.cells.iter().for_each(&mut taken);
+            self.fill(slot, &part.cells, &mut taken);
         } else {
             part.cells.iter().filter(|cell| self.apply(slot, *cell)).for_each(&mut taken);
         }
@@ -249,14 +248,14 @@ impl Store {
     }
 
     /// Takes cells into a slot that has none.
-    fn fill(&mut self, slot: Slot, cells: &Cells) {
+    fn fill(&mut self, slot: Slot, cells: &Cells, taken: &mut impl FnMut(CellRef<'_>)) {
         let data = self.slots[usize::from(slot)].get_or_insert_default();
-        data.cells = Leaves::of(cells);
-        for cell in cells.iter() {
+        data.cells = Leaves::of(cells, |cell| {
             data.fingerprint ^= fingerprint(cell.name, cell.version);
             data.bytes += cell.size();
             self.log.cell(slot, cell);
-        }
+            taken(cell);
+        });
         self.bytes += data.bytes;
         self.keys += data.cells.len();
         self.changes += data.cells.len() as u64;

@@ -227,12 +227,17 @@ impl Cells {
     }
 
     /// The same cells in runs that have so many bytes at most, but for those that are a single cell.
-    pub(in crate::core) fn runs(&self, bytes_max: usize) -> Vec<Cells> {
+    /// Tells of each cell on the way: to find where it ends is what takes the time.
+    pub(in crate::core) fn runs(
+        &self,
+        bytes_max: usize,
+        mut each: impl FnMut(CellRef<'_>),
+    ) -> Vec<Cells> {
         let mut runs = Vec::with_capacity(self.bytes.len() / bytes_max + 1);
         let (mut rest, mut start, mut last) = (&self.bytes[..], 0, 0);
         while !rest.is_empty() {
             let at = self.bytes.len() - rest.len();
-            take_cell(&mut rest).expect("cells are whole");
+            each(take_cell(&mut rest).expect("cells are whole"));
             if at > start && self.bytes.len() - rest.len() - start > bytes_max {
                 runs.push(Cells { bytes: self.bytes[start..at].to_vec(), last: last - start });
                 start = at;
