@@ -119,6 +119,21 @@ fn more_requests_than_may_wait_are_read_later() {
 }
 
 #[test]
+fn whoever_has_ended_its_side_gets_more_replies_than_may_wait() {
+    let limits = Limits { reply_queue_bytes_max: 100_000, ..patient() };
+    let node = toy(limits);
+    let mut wire = Wire::to(&node);
+    let (count, bytes) = (200, 90_000);
+    let requests = encode(format!("long {bytes}").as_bytes()).repeat(count);
+    wire.0.write_all(&requests).unwrap();
+    wire.0.shutdown(Shutdown::Write).unwrap();
+    for _ in 0..count {
+        assert_eq!(wire.receive().unwrap().len(), bytes);
+    }
+    assert_eq!(wire.receive(), None);
+}
+
+#[test]
 fn replies_nobody_takes_stop_the_reading_of_requests_and_nobody_else() {
     let limits = Limits { reply_queue_bytes_max: 100_000, ..patient() };
     let node = toy(limits);

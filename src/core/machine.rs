@@ -139,8 +139,8 @@ pub enum Output {
     /// Sends a frame that has no reply on the kept-open connection to a server, opening it where
     /// needed. Frames to one address arrive in order or not at all.
     Send {
-        /// `host:port`.
-        addr: String,
+        /// `host:port`; shared by all that goes there.
+        addr: Arc<str>,
         /// The frame's message.
         message: Vec<u8>,
     },

@@ -15,7 +15,7 @@ const ROOM_BYTES: usize = 96;
 /// assert_eq!(reply, br#"{"status": "ok", "epoch": 3}"#);
 /// ```
 #[derive(Debug, Default)]
-pub struct Reply(String);
+pub struct Reply(Vec<u8>);
 
 impl Reply {
     /// A reply without fields.
@@ -33,11 +33,11 @@ impl Reply {
         let mut reply = self.named(name);
         // Most texts are words of ours, which need no escapes.
         if value.bytes().all(|byte| matches!(byte, b' '..=b'~') && byte != b'"' && byte != b'\\') {
-            reply.0.push('"');
-            reply.0.push_str(value);
-            reply.0.push('"');
+            reply.0.push(b'"');
+            reply.0.extend_from_slice(value.as_bytes());
+            reply.0.push(b'"');
         } else {
-            Text::from(value).write_json(&mut reply.0);
+            reply.0.extend_from_slice(Text::from(value).to_json().as_bytes());
         }
         reply
     }
@@ -50,7 +50,7 @@ impl Reply {
     /// Adds a value that is JSON text already.
     pub fn raw(self, name: &str, json: &str) -> Self {
         let mut reply = self.named(name);
-        reply.0.push_str(json);
+        reply.0.extend_from_slice(json.as_bytes());
         reply
     }
 
@@ -59,16 +59,17 @@ impl Reply {
         if self.0.capacity() == 0 {
             self.0.reserve(ROOM_BYTES);
         }
-        self.0.push_str(if self.0.is_empty() { "{\"" } else { ", \"" });
-        self.0.push_str(name);
-        self.0.push_str("\": ");
+        self.0.extend_from_slice(if self.0.is_empty() { b"{\"" } else { b", \"" });
+        self.0.extend_from_slice(name.as_bytes());
+        self.0.extend_from_slice(b"\": ");
         self
     }
 
     /// Adds a value that serde writes.
     pub fn value(self, name: &str, value: &impl serde::Serialize) -> Self {
-        let json = serde_json::to_string(value).expect("wire types have no form JSON lacks");
-        self.raw(name, &json)
+        let mut reply = self.named(name);
+        serde_json::to_writer(&mut reply.0, value).expect("wire types have no form JSON lacks");
+        reply
     }
 
     /// Says, to a sender that has said it of itself, that the connection is kept open.
@@ -78,8 +79,8 @@ impl Reply {
 
     /// The message.
     pub fn finish(mut self) -> Vec<u8> {
-        self.0.push_str(if self.0.is_empty() { "{}" } else { "}" });
-        self.0.into_bytes()
+        self.0.extend_from_slice(if self.0.is_empty() { b"{}" } else { b"}" });
+        self.0
     }
 }
 

@@ -2,17 +2,20 @@
 
 use std::cell::{Cell, RefCell};
 use std::collections::{HashMap, VecDeque};
-use std::future::poll_fn;
+use std::future::{Future, poll_fn};
+use std::io;
 use std::mem;
+use std::pin::Pin;
 use std::rc::Rc;
+use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
-use tokio::io::AsyncWriteExt;
+use tokio::io::{AsyncWrite, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::net::tcp::{ReadHalf, WriteHalf};
-use tokio::sync::Notify;
-use tokio::time::{Instant, sleep_until, timeout};
+use tokio::time::{Instant, Sleep, sleep_until, timeout};
 
+use super::alarm::Alarm;
 use super::driver::Driver;
 use super::error_reply;
 use super::frames::{Frames, poll_discard};
@@ -46,7 +49,7 @@ impl Connections {
         let Some((_, id)) = oldest else { return false };
         if let Some(conversation) = open.remove(&id) {
             conversation.evicted.set(true);
-            conversation.wake.notify_one();
+            conversation.alarm.ring();
         }
         true
     }
@@ -65,37 +68,51 @@ pub(super) struct Conversation {
     idle_since: Cell<Option<Millis>>,
     /// Whether it shall close to make room.
     evicted: Cell<bool>,
-    wake: Notify,
+    alarm: Alarm,
 }
 
 #[derive(Debug)]
 struct Pending {
     to: ReplyTo,
-    answer: Option<(Vec<u8>, Then)>,
+    answer: Option<Answer>,
 }
 
+/// A reply, and what it says of the connection.
+pub(super) type Answer = (Vec<u8>, Then);
+
 impl Conversation {
+    /// Takes a request's place in the queue, with its reply where that is there already.
+    fn enter(&self, to: ReplyTo, answer: Option<Answer>) {
+        let mut pending = self.pending.borrow_mut();
+        match answer {
+            Some(answer) if pending.is_empty() => self.send(answer),
+            answer => pending.push_back(Pending { to, answer }),
+        }
+    }
+
     /// Takes the reply to one request; it goes out once all before it have.
-    pub(super) fn answer(&self, to: ReplyTo, message: Vec<u8>, then: Then) {
+    pub(super) fn answer(&self, to: ReplyTo, answer: Answer) {
         let mut pending = self.pending.borrow_mut();
         if let Ok(at) = pending.binary_search_by_key(&to, |pending| pending.to) {
-            pending[at].answer = Some((message, then));
+            pending[at].answer = Some(answer);
+        }
+        while let Some(Pending { answer: Some(_), .. }) = pending.front() {
+            let Some(Pending { answer: Some(answer), .. }) = pending.pop_front() else { break };
+            self.send(answer);
+        }
+        self.alarm.ring();
+    }
+
+    fn send(&self, (message, then): Answer) {
+        if self.is_closing() {
+            return;
         }
         let mut ready = self.ready.borrow_mut();
-        while let Some(Pending { answer: Some(_), .. }) = pending.front() {
-            let Some(Pending { answer: Some((message, then)), .. }) = pending.pop_front() else {
-                break;
-            };
-            if self.is_closing() {
-                continue;
-            }
-            match i32::try_from(message.len()) {
-                Ok(_) => frame::append(&mut ready, &message),
-                Err(_) => frame::append(&mut ready, &error_reply("the reply is too long")),
-            }
-            self.then.set(Some(then));
+        match i32::try_from(message.len()) {
+            Ok(_) => frame::append(&mut ready, &message),
+            Err(_) => frame::append(&mut ready, &error_reply("the reply is too long")),
         }
-        self.wake.notify_one();
+        self.then.set(Some(then));
     }
 
     /// Whether the last reply that goes out on this connection is in `ready` or gone.
@@ -140,10 +157,12 @@ async fn serve(
         written: 0,
         frame_count: 0,
         ended: false,
+        now,
         read_at: now,
         wrote_at: now,
+        timer: None,
     };
-    while session.step().await {}
+    poll_fn(|context| session.poll(context)).await;
     if conversation.is_closing() {
         session.drain().await;
     }
@@ -165,61 +184,121 @@ struct Session<'a> {
     frame_count: u64,
     /// Whether nothing more is read: the other party has ended its side, or sent a bad frame.
     ended: bool,
+    /// When the last look at the clock was: one is for all that is done in one go.
+    now: Instant,
     /// When the last byte came.
     read_at: Instant,
     /// When the last byte went, or the first that waits was ready.
     wrote_at: Instant,
+    /// Waits for [`Session::limit`], once there was one.
+    timer: Option<Pin<Box<Sleep>>>,
 }
 
 impl Session<'_> {
-    /// Does what can be done, then waits until something changes. Whether the connection goes on.
-    async fn step(&mut self) -> bool {
-        self.take_frames();
-        self.load();
-        let writing = self.written < self.writing.len();
-        let waiting = !self.conversation.pending.borrow().is_empty();
-        if !writing && (self.conversation.is_closing() || (self.ended && !waiting)) {
-            return false;
-        }
-        // Half a frame does not count as work: who sends bytes one by one must not keep others out.
-        let idle = !writing && !waiting;
-        self.conversation.idle_since.set(idle.then(|| self.driver.now()));
-        let reading = !self.ended && !self.is_full();
-        let limit = self.limit(writing, waiting);
-        let far = || Instant::now() + Duration::from_secs(3600);
-        tokio::select! {
-            biased;
-            sent = self.writer.write(&self.writing[self.written..]), if writing => match sent {
-                Ok(0) | Err(_) => return false,
-                Ok(count) => {
-                    self.written += count;
-                    self.wrote_at = Instant::now();
+    /// Does all that can be done now. Ready once the connection is over.
+    ///
+    /// By hand, and not with `select!`: that set up and gave up four waits for each of four steps of
+    /// a request, and asked the clock some ten times. With 50 clients the server's time for a `get` fell
+    /// by it, and by the table of the server's own names, from 7.4 µs to 6.5, of which the system has 5.
+    fn poll(&mut self, context: &mut Context<'_>) -> Poll<()> {
+        self.conversation.alarm.off();
+        self.now = Instant::now();
+        let mut reads = 0;
+        loop {
+            self.take_frames();
+            let was_full = self.is_full();
+            if let Poll::Ready(Err(_)) = self.poll_write(context) {
+                return Poll::Ready(());
+            }
+            if was_full && !self.is_full() {
+                // There is room again for the replies to frames that have come.
+                continue;
+            }
+            if self.is_over() {
+                return Poll::Ready(());
+            }
+            if self.is_full() || self.ended {
+                break;
+            }
+            match self.frames.poll_fill(context, &mut self.reader) {
+                Poll::Ready(Ok(0)) => self.end(),
+                Poll::Ready(Ok(_)) => {
+                    reads += 1;
+                    if reads > 1 {
+                        self.now = Instant::now();
+                    }
+                    self.read_at = self.now;
                 }
-            },
-            read = poll_fn(|context| self.frames.poll_fill(context, &mut self.reader)), if reading => {
-                match read {
-                    Ok(0) => self.end(),
-                    Ok(_) => self.read_at = Instant::now(),
-                    Err(_) => return false,
-                }
-            },
-            () = self.conversation.wake.notified() => return !self.conversation.evicted.get(),
-            () = sleep_until(limit.unwrap_or_else(far)), if limit.is_some() => {
-                if !writing && !self.frames.is_empty() {
-                    self.note("half a message, and no more of it");
-                }
-                return false;
+                Poll::Ready(Err(_)) => return Poll::Ready(()),
+                Poll::Pending => break,
             }
         }
-        true
+        if self.conversation.evicted.get() {
+            // After what had come was read: to close over it would reset the connection.
+            return Poll::Ready(());
+        }
+        self.poll_wait(context)
+    }
+
+    /// Waits for what comes next. Ready where it took too long.
+    fn poll_wait(&mut self, context: &mut Context<'_>) -> Poll<()> {
+        let (writing, waiting) = (self.is_writing(), self.is_waiting());
+        // Half a frame does not count as work: who sends bytes one by one must not keep others out.
+        let idle = !writing && !waiting;
+        self.conversation.idle_since.set(idle.then(|| self.driver.at(self.now)));
+        self.conversation.alarm.set(context);
+        let Some(limit) = self.limit(writing, waiting) else { return Poll::Pending };
+        let timer = self.timer.get_or_insert_with(|| Box::pin(sleep_until(limit)));
+        if timer.deadline() != limit {
+            timer.as_mut().reset(limit);
+        }
+        ready!(timer.as_mut().poll(context));
+        if !writing && !self.frames.is_empty() {
+            self.note("half a message, and no more of it");
+        }
+        Poll::Ready(())
+    }
+
+    /// Writes the replies that are ready, as far as the other party takes them.
+    fn poll_write(&mut self, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        loop {
+            self.load();
+            if !self.is_writing() {
+                return Poll::Ready(Ok(()));
+            }
+            let rest = &self.writing[self.written..];
+            match ready!(Pin::new(&mut self.writer).poll_write(context, rest))? {
+                0 => return Poll::Ready(Err(io::ErrorKind::WriteZero.into())),
+                count => self.written += count,
+            }
+            self.wrote_at = self.now;
+        }
+    }
+
+    /// Whether there is nothing left to do for ever.
+    fn is_over(&self) -> bool {
+        let done = self.conversation.is_closing() || (self.ended && !self.is_waiting());
+        done && !self.is_writing()
+    }
+
+    fn is_writing(&self) -> bool {
+        self.written < self.writing.len()
+    }
+
+    /// Whether a reply is due.
+    fn is_waiting(&self) -> bool {
+        !self.conversation.pending.borrow().is_empty()
     }
 
     /// Gives the machine what has come in, as far as there is room for the replies.
     fn take_frames(&mut self) {
+        if self.frames.is_empty() {
+            return;
+        }
         let limits = &self.driver.limits;
         let (bytes_max, peer_bytes_max) = (limits.message_bytes_max, limits.peer_bytes_max());
-        // All that came in one read came at one moment: the clock is asked once for it.
-        let now = self.driver.now();
+        // All that came in one read came at one moment.
+        let now = self.driver.at(self.now);
         while !self.is_full() && !self.conversation.is_closing() {
             match self.frames.next(bytes_max, peer_bytes_max) {
                 Ok(Some(message)) => self.give(now, message),
@@ -239,8 +318,8 @@ impl Session<'_> {
         let answered = message[0] != PEER_MARK;
         let input = Input::Frame { to, origin: self.origin.clone(), message };
         if answered {
-            self.conversation.pending.borrow_mut().push_back(Pending { to, answer: None });
-            self.driver.ask(now, self.conversation, to, input);
+            let answer = self.driver.ask(now, self.conversation, to, input);
+            self.conversation.enter(to, answer);
         } else {
             self.driver.step(now, input);
         }
@@ -252,8 +331,7 @@ impl Session<'_> {
         self.ended = true;
         self.frames = Frames::default();
         let to = self.driver.reply_id();
-        self.conversation.pending.borrow_mut().push_back(Pending { to, answer: None });
-        self.conversation.answer(to, error_reply(why), Then::Close);
+        self.conversation.enter(to, Some((error_reply(why), Then::Close)));
     }
 
     /// The other party has ended its side; it may still wait for replies.
@@ -271,7 +349,7 @@ impl Session<'_> {
 
     /// Takes the replies that are ready, once the last have been written.
     fn load(&mut self) {
-        if self.written < self.writing.len() {
+        if self.is_writing() {
             return;
         }
         self.writing.clear();
@@ -279,7 +357,7 @@ impl Session<'_> {
         self.written = 0;
         mem::swap(&mut self.writing, &mut self.conversation.ready.borrow_mut());
         if !self.writing.is_empty() {
-            self.wrote_at = Instant::now();
+            self.wrote_at = self.now;
         }
     }
 

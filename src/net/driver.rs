@@ -13,7 +13,7 @@ use tokio::sync::Notify;
 use tokio::sync::mpsc::UnboundedReceiver;
 use tokio::time::{Instant, sleep_until};
 
-use super::connection::{Connections, Conversation};
+use super::connection::{Answer, Connections, Conversation};
 use super::dial::{self, Dialer};
 use super::disk::RecordEntry;
 use super::hold::Hold;
@@ -91,8 +91,10 @@ pub(super) struct Driver {
     rearm: Notify,
     /// Who waits for which reply. Each is also in its conversation's queue.
     replies: RefCell<Waiting>,
-    /// Who waits for the reply to the request of this step.
-    asking: RefCell<Option<(ReplyTo, Rc<Conversation>)>>,
+    /// The request of this step, until its reply comes.
+    asking: Cell<Option<ReplyTo>>,
+    /// That reply.
+    answered: Cell<Option<Answer>>,
     reply_next: Cell<u64>,
     notes: NoteSink,
     ending: Arc<Ending>,
@@ -120,7 +122,8 @@ impl Driver {
             armed: Cell::new(None),
             rearm: Notify::new(),
             replies: RefCell::default(),
-            asking: RefCell::default(),
+            asking: Cell::default(),
+            answered: Cell::default(),
             reply_next: Cell::new(0),
             notes,
             ending,
@@ -134,7 +137,13 @@ impl Driver {
 
     /// The time as the machine knows it: milliseconds since the node started.
     pub(super) fn now(&self) -> Millis {
-        self.started.elapsed().as_millis() as Millis
+        self.at(Instant::now())
+    }
+
+    /// A moment as the machine knows it.
+    pub(super) fn at(&self, moment: Instant) -> Millis {
+        let since = moment.duration_since(self.started);
+        since.as_secs() * 1_000 + u64::from(since.subsec_millis())
     }
 
     /// Gives the machine an event and carries out what it asks for.
@@ -143,20 +152,22 @@ impl Driver {
         self.arm();
     }
 
-    /// Gives the machine a request. Its reply mostly comes in the same step, and then nothing is kept of
-    /// it. For many requests at one moment, [`Driver::arm`] is called once after the last.
+    /// Gives the machine a request. Its reply mostly comes in the same step, and is returned; where it
+    /// does not, it goes to the conversation later. For many requests at one moment, [`Driver::arm`] is
+    /// called once after the last.
     pub(super) fn ask(
         self: &Rc<Self>,
         now: Millis,
         conversation: &Rc<Conversation>,
         to: ReplyTo,
         input: Input,
-    ) {
-        self.asking.replace(Some((to, conversation.clone())));
+    ) -> Option<Answer> {
+        self.asking.set(Some(to));
         self.step(now, input);
-        if let Some((to, conversation)) = self.asking.take() {
-            self.replies.borrow_mut().insert(to, conversation);
+        if self.asking.take().is_some() {
+            self.replies.borrow_mut().insert(to, conversation.clone());
         }
+        self.answered.take()
     }
 
     /// Has the timer wait for the machine's deadline, where that is earlier than what it waits for.
@@ -185,14 +196,14 @@ impl Driver {
     fn carry_out(self: &Rc<Self>, output: Output) {
         match output {
             Output::Reply { to, message, then } => {
-                let asked = self.asking.borrow_mut().take_if(|(asking, _)| *asking == to);
-                let waiting = match asked {
-                    Some((_, conversation)) => Some(conversation),
-                    None => self.replies.borrow_mut().remove(&to),
-                };
+                if self.asking.get() == Some(to) {
+                    self.asking.set(None);
+                    self.answered.set(Some((message, then)));
+                    return;
+                }
                 // Nobody waits where the connection has closed meanwhile.
-                if let Some(conversation) = waiting {
-                    conversation.answer(to, message, then);
+                if let Some(conversation) = self.replies.borrow_mut().remove(&to) {
+                    conversation.answer(to, (message, then));
                 }
             }
             Output::Call { call, target, message, timeout_ms, keep } => {

@@ -3,6 +3,7 @@
 //! A table of contents. [`Node`] runs a view leader or a server; [`BlockingClient`] is what a
 //! program calls, and [`Remote`] what it asks for many things at once. What a frame means is not known here; see [`crate::core`].
 
+mod alarm;
 mod batches;
 mod blocking;
 mod calls;

@@ -334,7 +334,9 @@ fn run(
         if let Some(synced) = synced {
             tokio::task::spawn_local(driver.clone().persisted(synced));
         }
-        driver.run().await;
+        // A task of its own, so that it is not looked at each time that another task is woken. Where it
+        // panics, that has been reported.
+        let _ = tokio::task::spawn_local(driver.run()).await;
     });
     drop(local);
     // A name service that does not answer must not hold up the end.

@@ -2,15 +2,21 @@
 
 use std::cell::{Cell, RefCell};
 use std::collections::HashMap;
-use std::future::poll_fn;
+use std::future::{Future, poll_fn};
+use std::io;
 use std::mem;
+use std::pin::Pin;
 use std::rc::Rc;
+use std::sync::Arc;
+use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
-use tokio::io::AsyncWriteExt;
-use tokio::sync::Notify;
-use tokio::time::{Instant, sleep_until};
+use tokio::io::AsyncWrite;
+use tokio::net::tcp::{ReadHalf, WriteHalf};
+use tokio::task::yield_now;
+use tokio::time::{Sleep, sleep};
 
+use super::alarm::Alarm;
 use super::driver::Driver;
 use super::exchange::{connect, later};
 use super::frames::poll_discard;
@@ -22,22 +28,23 @@ const ROOM_BYTES: usize = 256 * 1024;
 
 /// The connections to other servers, by `host:port`.
 #[derive(Debug, Default)]
-pub(super) struct Peers(RefCell<HashMap<String, Rc<Peer>>>);
+pub(super) struct Peers(RefCell<HashMap<Arc<str>, Rc<Peer>>>);
 
 /// What waits for one server.
 #[derive(Debug, Default)]
 struct Peer {
-    /// Whole frames, not yet being written.
+    /// Whole frames, not yet being written, and how many.
     queue: RefCell<Vec<u8>>,
+    frames: Cell<usize>,
     /// Whether the queue grew over its limit: the connection is given up.
     overflown: Cell<bool>,
-    wake: Notify,
+    alarm: Alarm,
 }
 
 /// Queues a message for a server, and opens the connection where there is none.
 ///
 /// All that a machine sends in one go leaves in one write: the connection's task runs later.
-pub(super) fn send(driver: &Rc<Driver>, addr: String, message: &[u8]) {
+pub(super) fn send(driver: &Rc<Driver>, addr: Arc<str>, message: &[u8]) {
     let mut peers = driver.peers.0.borrow_mut();
     let peer = match peers.get(&addr) {
         Some(peer) => peer,
@@ -52,57 +59,115 @@ pub(super) fn send(driver: &Rc<Driver>, addr: String, message: &[u8]) {
         peer.overflown.set(true);
     } else if !peer.overflown.get() {
         frame::append(&mut queue, message);
+        peer.frames.set(peer.frames.get() + 1);
     }
-    peer.wake.notify_one();
+    peer.alarm.ring();
 }
 
 /// Carries frames to a server until the connection ends; then the machine is told, and the next
 /// frame opens another.
-async fn run(driver: Rc<Driver>, addr: String) {
+async fn run(driver: Rc<Driver>, addr: Arc<str>) {
     let peer = driver.peers.0.borrow().get(&addr).cloned();
     if let Some(peer) = peer {
         carry(&driver, &addr, &peer).await;
     }
     driver.peers.0.borrow_mut().remove(&addr);
-    driver.give(Input::Disconnected { addr });
+    driver.give(Input::Disconnected { addr: addr.to_string() });
 }
 
 async fn carry(driver: &Driver, addr: &str, peer: &Peer) {
     let limits = &driver.limits;
     let opened = connect(addr, later(Duration::from_millis(limits.connect_ms))).await;
     let Ok(mut stream) = opened else { return };
-    let (mut reader, mut writer) = stream.split();
-    let stalled = Duration::from_millis(limits.stalled_write_ms);
-    // The announcement: what follows are frames of a replica.
-    let mut writing = frame::encode(&[frame::PEER_MARK]);
-    let mut written = 0;
-    let mut wrote_at = Instant::now();
-    while !peer.overflown.get() {
-        if written == writing.len() {
-            writing.clear();
-            writing.shrink_to(ROOM_BYTES);
-            written = 0;
-            wrote_at = Instant::now();
-            mem::swap(&mut writing, &mut peer.queue.borrow_mut());
+    let (reader, writer) = stream.split();
+    let mut carrier = Carrier {
+        peer,
+        reader,
+        writer,
+        stalled: Duration::from_millis(limits.stalled_write_ms),
+        // The announcement: what follows are frames of a replica.
+        writing: frame::encode(&[frame::PEER_MARK]),
+        written: 0,
+        many: false,
+        turn: None,
+        timer: None,
+    };
+    poll_fn(|context| carrier.poll(context)).await;
+}
+
+/// The side of the connection that its task sees.
+struct Carrier<'a> {
+    peer: &'a Peer,
+    reader: ReadHalf<'a>,
+    writer: WriteHalf<'a>,
+    stalled: Duration,
+    /// What is being written; `writing[..written]` is sent.
+    writing: Vec<u8>,
+    written: usize,
+    /// Whether what was written last were several frames.
+    many: bool,
+    /// Where it waits for the others' turn before it writes.
+    turn: Option<Pin<Box<dyn Future<Output = ()>>>>,
+    /// Since when the other server takes nothing, and until when; `None`: it takes all.
+    timer: Option<Pin<Box<Sleep>>>,
+}
+
+impl Carrier<'_> {
+    /// Does all that can be done now. Ready once the connection is over.
+    fn poll(&mut self, context: &mut Context<'_>) -> Poll<()> {
+        self.peer.alarm.off();
+        if self.peer.overflown.get() {
+            return Poll::Ready(());
         }
-        let busy = written < writing.len();
-        tokio::select! {
-            biased;
-            sent = writer.write(&writing[written..]), if busy => match sent {
-                Ok(0) | Err(_) => return,
-                Ok(count) => {
-                    written += count;
-                    wrote_at = Instant::now();
-                }
-            },
-            // Nothing is said on this connection; what is read is its end.
-            read = poll_fn(|context| poll_discard(context, &mut reader)) => {
-                if !matches!(read, Ok(1..)) {
-                    return;
-                }
+        if self.many && !self.peer.queue.borrow().is_empty() {
+            // Under load more is on its way, and goes along: after a look at what has come meanwhile.
+            // With 50 clients there are 0.29 writes to other servers for a `setr` so, and 0.45 without.
+            // Where frames come one by one there is nothing to wait for.
+            let turn = self.turn.get_or_insert_with(|| Box::pin(yield_now()));
+            ready!(turn.as_mut().poll(context));
+            self.turn = None;
+        }
+        let written = self.poll_write(context);
+        if let Poll::Ready(Err(_)) = written {
+            return Poll::Ready(());
+        }
+        // Nothing is said on this connection; what is read is its end.
+        while let Poll::Ready(read) = poll_discard(context, &mut self.reader) {
+            if !matches!(read, Ok(1..)) {
+                return Poll::Ready(());
             }
-            () = peer.wake.notified() => {}
-            () = sleep_until(wrote_at + stalled), if busy => return,
+        }
+        self.peer.alarm.set(context);
+        if written.is_ready() {
+            self.timer = None;
+            return Poll::Pending;
+        }
+        let stalled = self.stalled;
+        let timer = self.timer.get_or_insert_with(|| Box::pin(sleep(stalled)));
+        timer.as_mut().poll(context)
+    }
+
+    /// Writes what is queued, as far as the other server takes it.
+    fn poll_write(&mut self, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        loop {
+            if self.written == self.writing.len() {
+                self.writing.clear();
+                self.writing.shrink_to(ROOM_BYTES);
+                self.written = 0;
+                mem::swap(&mut self.writing, &mut self.peer.queue.borrow_mut());
+            }
+            if self.writing.is_empty() {
+                return Poll::Ready(Ok(()));
+            }
+            if self.written == 0 {
+                self.many = self.peer.frames.take() > 1;
+            }
+            let rest = &self.writing[self.written..];
+            match ready!(Pin::new(&mut self.writer).poll_write(context, rest))? {
+                0 => return Poll::Ready(Err(io::ErrorKind::WriteZero.into())),
+                count => self.written += count,
+            }
+            self.timer = None;
         }
     }
 }

@@ -55,7 +55,7 @@ fn call(number: u64, addr: &str, keep: bool) -> Output {
 }
 
 fn send(last: u8) -> Output {
-    Output::Send { addr: B.to_string(), message: vec![0xd1, last] }
+    Output::Send { addr: B.into(), message: vec![0xd1, last] }
 }
 
 /// `a` does `to_do` at 100 ms, `b` only answers.

@@ -110,7 +110,7 @@ impl Toy {
             }
             ["send", addr, text] => {
                 let message = [&[PEER_MARK], text.as_bytes()].concat();
-                out.push(Output::Send { addr: addr.to_owned(), message });
+                out.push(Output::Send { addr: addr.into(), message });
                 out.push(reply(to, "sent".to_owned(), Then::Keep));
             }
             ["heard"] => out.push(reply(to, self.heard.join(","), Then::Keep)),

@@ -112,7 +112,7 @@ pub(crate) fn replies(out: &[Output]) -> Vec<String> {
 pub(crate) fn said_to(out: &[Output], name: &str) -> Vec<Body> {
     let addr = format!("{name}:1");
     let said = out.iter().filter_map(|output| match output {
-        Output::Send { addr: to, message } if *to == addr => PeerMessage::decode(message),
+        Output::Send { addr: to, message } if **to == *addr => PeerMessage::decode(message),
         _ => None,
     });
     said.map(|message| message.body).collect()

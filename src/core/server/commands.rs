@@ -12,7 +12,7 @@ use crate::core::planted::{Planted, planted};
 use crate::core::reply::{self, Reply};
 use crate::core::wire::frame::PEER_MARK;
 use crate::core::wire::json::Json;
-use crate::core::wire::peer::PeerMessage;
+use crate::core::wire::peer::Received;
 use crate::core::wire::request::{Command, EXTENSION_VERSION, PROGRAM_VERSION, Request};
 use crate::core::wire::text::{Text, write_json};
 
@@ -27,7 +27,7 @@ impl Server {
         out: &mut Out,
     ) {
         if message.first() == Some(&PEER_MARK) {
-            return match PeerMessage::decode(message) {
+            return match Received::decode(message) {
                 Some(message) => self.message(now, message, out),
                 None => self.bad_frame(origin, "broken message of a replica".to_string(), out),
             };
@@ -156,8 +156,7 @@ impl Server {
 
     fn query_all_keys(&mut self, out: &mut Out) -> Reply {
         self.note(Note::AllKeys, out);
-        let own = self.local.names().map(Text::as_bytes);
-        let mut names: Vec<&[u8]> = self.store.names().chain(own).collect();
+        let mut names: Vec<&[u8]> = self.store.names().chain(self.local.names()).collect();
         names.sort();
         names.dedup();
         let mut list = String::from("[");

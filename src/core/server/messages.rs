@@ -5,18 +5,17 @@ use super::{Out, Server};
 use crate::core::assignment::{NodeId, Span};
 use crate::core::machine::Millis;
 use crate::core::planted::{Planted, planted};
-use crate::core::wire::peer::{Body, PeerMessage};
+use crate::core::wire::peer::{Body, Received};
 
 impl Server {
     /// Another replica says something.
-    pub(super) fn message(&mut self, now: Millis, message: PeerMessage, out: &mut Out) {
-        let PeerMessage { from, to, body } = message;
-        if to != self.id {
+    pub(super) fn message(&mut self, now: Millis, message: Received<'_>, out: &mut Out) {
+        let Received { from, to, body } = message;
+        if *to != *self.id {
             // Meant for another life at this address.
             return;
         }
-        self.addresses.entry(from.id().clone()).or_insert_with(|| from.addr().to_string());
-        let from = from.id();
+        let from = &self.known(from);
         match body {
             Body::Teach(entries) => self.adopt_entries(now, &entries, out),
             Body::Behind(span) => self.teach(now, from, span, out),
@@ -43,6 +42,16 @@ impl Server {
             }
             order => self.order_of_primary(from, order, out),
         }
+    }
+
+    /// The identity of a sender, whose address is known from now on.
+    fn known(&mut self, (id, addr): (&str, &str)) -> NodeId {
+        if let Some((id, _)) = self.addresses.get_key_value(id) {
+            return id.clone();
+        }
+        let id = NodeId::from(id);
+        self.addresses.insert(id.clone(), addr.into());
+        id
     }
 
     fn stands(&self, span: Span) -> bool {

@@ -30,6 +30,7 @@ mod votes;
 mod writes;
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
 use rand::rngs::StdRng;
 use rand::{RngExt, SeedableRng};
@@ -43,7 +44,7 @@ use self::parked::Parked;
 use self::pending::Writes;
 use self::store::Store;
 use self::votes::Votes;
-use super::assignment::{Entry, NodeId, Peer, Revision, Span};
+use super::assignment::{Entry, NodeId, Revision, Span};
 use super::client::{Client, ClientConfig, OpId};
 use super::hash::{SLOT_COUNT, Slot};
 use super::machine::{CallId, Input, Machine, Millis, Output, ReplyTo, Then};
@@ -135,7 +136,7 @@ pub struct Server {
     /// Requests that wait for this server to serve their slot, and until when.
     parked: Vec<(Millis, Parked)>,
     /// Where other servers are.
-    addresses: BTreeMap<NodeId, String>,
+    addresses: BTreeMap<NodeId, Arc<str>>,
     calls: BTreeMap<CallId, Purpose>,
     /// Counts calls, writes, rounds and chunks.
     counter: u64,
@@ -225,7 +226,7 @@ impl Server {
             dropped: Vec::new(),
             holds: Holds::new(),
             store: Store::new(config.requests_remembered),
-            local: Local::default(),
+            local: Local::new(config.seed),
             votes: Votes::default(),
             writes: Writes::default(),
             debts: Debts::default(),
@@ -285,24 +286,28 @@ impl Server {
 
     /// Sends a message to another server.
     fn send(&mut self, id: &NodeId, body: Body, out: &mut Out) {
+        if body.says_held() && self.addresses.contains_key(id) {
+            self.promise(out);
+        }
+        self.send_written(id, &body.encode(), out);
+    }
+
+    /// The same of a body that was written before, for several.
+    fn send_written(&mut self, id: &NodeId, body: &[u8], out: &mut Out) {
         let Some(addr) = self.addresses.get(id).cloned() else {
             return;
         };
-        if body.says_held() {
-            self.promise(out);
-        }
-        let from = Peer(self.id.clone(), self.addr.clone());
-        let message = PeerMessage { from, to: id.clone(), body }.encode();
+        let message = PeerMessage::written(&self.id, &self.addr, id, body);
         out.push(Output::Send { addr, message });
     }
 
     /// Learns where the servers of an entry are.
     fn learn_addresses(&mut self, entry: &Entry) {
         for peer in &entry.active {
-            self.addresses.insert(peer.id().clone(), peer.addr().to_string());
+            self.addresses.insert(peer.id().clone(), peer.addr().into());
         }
         for joiner in &entry.joining {
-            self.addresses.insert(joiner.id().clone(), joiner.addr().to_string());
+            self.addresses.insert(joiner.id().clone(), joiner.addr().into());
         }
     }
 
@@ -375,7 +380,7 @@ impl Server {
 
     /// The connection to an address has closed.
     fn disconnected(&mut self, now: Millis, addr: &str, out: &mut Out) {
-        let lost = self.addresses.iter().filter(|(_, known)| *known == addr);
+        let lost = self.addresses.iter().filter(|(_, known)| ***known == *addr);
         let lost: Vec<NodeId> = lost.map(|(id, _)| id.clone()).collect();
         if lost.is_empty() {
             // Nobody's but the leader's: is it still there, and does it still know us?

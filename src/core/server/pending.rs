@@ -52,7 +52,8 @@ impl PendingWrite {
 /// The writes of a server that are under way, oldest first.
 #[derive(Debug, Default)]
 pub(super) struct Writes {
-    pub(super) pending: BTreeMap<u64, PendingWrite>,
+    /// In boxes: a node of the tree has room for eleven, and each comes and goes with a request.
+    pub(super) pending: BTreeMap<u64, Box<PendingWrite>>,
     /// The numbers of those that are not acknowledged, by request.
     pub(super) waiting: BTreeMap<RequestId, u64>,
     /// How many bytes those have.
@@ -72,13 +73,13 @@ impl Writes {
 
     /// The write of this request, where it is not acknowledged.
     pub(super) fn same(&mut self, id: RequestId) -> Option<&mut PendingWrite> {
-        self.pending.get_mut(self.waiting.get(&id)?)
+        self.pending.get_mut(self.waiting.get(&id)?).map(|write| &mut **write)
     }
 
     pub(super) fn insert(&mut self, number: u64, write: PendingWrite) {
         self.waiting_bytes += write.bytes();
         self.waiting.insert(write.id, number);
-        self.pending.insert(number, write);
+        self.pending.insert(number, Box::new(write));
     }
 
     /// A write is acknowledged, or given up.
@@ -92,7 +93,7 @@ impl Writes {
     }
 
     /// Forgets a write, acknowledged or not.
-    pub(super) fn remove(&mut self, number: u64) -> Option<PendingWrite> {
+    pub(super) fn remove(&mut self, number: u64) -> Option<Box<PendingWrite>> {
         self.ended(number);
         let removed = self.pending.remove(&number);
         assert!(self.waiting.len() <= self.pending.len(), "a write is gone and still waited for");
@@ -107,7 +108,7 @@ impl Writes {
     /// The bytes of the largest write that is not acknowledged.
     pub(super) fn largest(&self) -> usize {
         let waiting = self.waiting.values().filter_map(|number| self.pending.get(number));
-        waiting.map(PendingWrite::bytes).max().unwrap_or(0)
+        waiting.map(|write| write.bytes()).max().unwrap_or(0)
     }
 
     /// Whether a joiner lacks a write to `start..end` that was acknowledged to a client.

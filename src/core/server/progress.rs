@@ -91,7 +91,7 @@ impl Server {
             start,
             end,
             id,
-            to: self.addresses.get(id).map_or("", String::as_str),
+            to: self.addresses.get(id).map_or("", |addr| addr),
             slots_done: all.0.saturating_sub(missing.0),
             slots: all.0,
             keys_done: all.1.saturating_sub(missing.1),

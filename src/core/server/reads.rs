@@ -81,8 +81,9 @@ impl Server {
             return self.answer_reads(reads, out);
         }
         primary.round = Some(Round { number, waiting: waiting.clone(), reads });
+        let body = Body::Confirm { span, round: number }.encode();
         for id in waiting {
-            self.send(&id, Body::Confirm { span, round: number }, out);
+            self.send_written(&id, &body, out);
             self.want_retry();
         }
     }

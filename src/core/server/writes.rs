@@ -115,7 +115,7 @@ impl Server {
     /// A transaction of an original client asks for its write again, and of another server than
     /// before, which does not know the write's name: it is executed once. True where that is so.
     fn joins_twin(&mut self, now: Millis, slot: Slot, write: &Write, out: &mut Out) -> bool {
-        let same = |w: &&mut PendingWrite| {
+        let same = |w: &&mut Box<PendingWrite>| {
             w.voted && w.slot == slot && w.key == write.key && w.cell.value == write.value
         };
         let twin = self.writes.pending.values_mut().filter(|w| !w.needed.is_empty()).find(same);
@@ -188,8 +188,9 @@ impl Server {
         };
         let all = write.needed.union(&write.trailing);
         let to: Vec<NodeId> = all.filter(|id| **id != self.id).cloned().collect();
+        let body = body.encode();
         for id in to {
-            self.send(&id, body.clone(), out);
+            self.send_written(&id, &body, out);
             self.want_retry();
         }
     }
@@ -391,7 +392,7 @@ impl Server {
         let mut bytes = 0;
         for number in late {
             // What waits for a slow connection must stay well below what its queue takes.
-            bytes += self.writes.pending.get(&number).map_or(0, PendingWrite::bytes);
+            bytes += self.writes.pending.get(&number).map_or(0, |write| write.bytes());
             self.send_prepares(now, number, out);
             if bytes >= RESEND_BYTES_MAX {
                 break;

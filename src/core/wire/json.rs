@@ -4,17 +4,19 @@
 //! integer survives. Two things set Python's JSON apart from RFC 8259, and are the reason for a
 //! scanner of our own: `NaN`, `Infinity` and `-Infinity` are numbers, and `"\ud800"` is a string.
 
+use std::borrow::Cow;
 use std::fmt;
 
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
+use super::scanner::Scanner;
 use super::text::{Text, push_escaped, push_wtf8};
 
 /// How deep arrays and objects may nest, about what Python's own parser allows.
 pub const JSON_DEPTH_MAX: usize = 900;
 
-/// How many fields there is room for at once: as many as most requests have.
+/// How many fields there is room for without an allocation: as many as most requests have.
 const FIELDS_USUAL: usize = 4;
 
 /// What is wrong with a text that should have been JSON.
@@ -58,7 +60,7 @@ impl Json {
     }
 
     /// Keeps a text that a scanner has accepted.
-    fn from_raw(raw: &str) -> Json {
+    pub(in crate::core) fn from_raw(raw: &str) -> Json {
         if raw.is_ascii() {
             return Json(raw.into());
         }
@@ -118,8 +120,31 @@ impl fmt::Display for Json {
 /// Python.
 #[derive(Debug, Clone, Default)]
 pub struct Object<'a> {
-    /// Names as they were written, without quotes.
-    fields: Vec<(&'a str, &'a str)>,
+    fields: Fields<'a>,
+}
+
+/// Names, as they were written but for the quotes, and values.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Fields<'a> {
+    first: [(&'a str, &'a str); FIELDS_USUAL],
+    count: usize,
+    more: Vec<(&'a str, &'a str)>,
+}
+
+impl<'a> Fields<'a> {
+    pub(super) fn push(&mut self, name: &'a str, value: &'a str) {
+        match self.first.get_mut(self.count) {
+            Some(place) => *place = (name, value),
+            None => self.more.push((name, value)),
+        }
+        self.count += 1;
+    }
+
+    /// All of them, the last first.
+    fn latest_first(&self) -> impl Iterator<Item = &(&'a str, &'a str)> {
+        let first = &self.first[..self.count.min(FIELDS_USUAL)];
+        self.more.iter().rev().chain(first.iter().rev())
+    }
 }
 
 impl<'a> Object<'a> {
@@ -140,7 +165,7 @@ impl<'a> Object<'a> {
 
     /// The field's value as it was written (it may hold UTF-8).
     pub fn raw(&self, name: &str) -> Option<&'a str> {
-        let found = self.fields.iter().rev().find(|(field, _)| is_name(field, name));
+        let found = self.fields.latest_first().find(|(field, _)| is_name(field, name));
         found.map(|(_, value)| *value)
     }
 
@@ -152,6 +177,16 @@ impl<'a> Object<'a> {
     /// The field's value, where it is a string.
     pub fn text(&self, name: &str) -> Option<Text> {
         decode_string(self.raw(name)?)
+    }
+
+    /// The bytes of the field's value, where it is a string. Only one with escapes is copied.
+    pub fn word(&self, name: &str) -> Option<Cow<'a, [u8]>> {
+        let inner = inner(self.raw(name)?)?;
+        let escaped = inner.contains('\\');
+        if !escaped {
+            return Some(Cow::Borrowed(inner.as_bytes()));
+        }
+        Some(Cow::Owned(decode_inner(inner)?.as_bytes().to_vec()))
     }
 
     /// The field's value, where it is a whole number that fits.
@@ -171,15 +206,21 @@ impl<'a> Object<'a> {
     }
 }
 
-/// Whether the inside of a JSON string means this name. Few are escaped, so none is decoded before.
+/// Whether the inside of a JSON string means this name, in which no backslash stands. Few are escaped,
+/// so none is decoded before.
 fn is_name(written: &str, name: &str) -> bool {
     let decoded = || decode_inner(written).is_some_and(|text| text.as_bytes() == name.as_bytes());
-    if written.contains('\\') { decoded() } else { written == name }
+    written == name || (written.contains('\\') && decoded())
 }
 
 /// Decodes a JSON string that a scanner has accepted; `None` for another value.
 fn decode_string(raw: &str) -> Option<Text> {
-    decode_inner(raw.strip_prefix('"')?.strip_suffix('"')?)
+    decode_inner(inner(raw)?)
+}
+
+/// What stands between the quotes of a JSON string.
+fn inner(raw: &str) -> Option<&str> {
+    raw.strip_prefix('"')?.strip_suffix('"')
 }
 
 fn decode_inner(inner: &str) -> Option<Text> {
@@ -223,228 +264,4 @@ fn decode_escape(bytes: &[u8]) -> Option<(u32, usize)> {
 
 fn hex4(digits: &[u8]) -> Option<u32> {
     digits.iter().try_fold(0, |code, digit| Some(code << 4 | (*digit as char).to_digit(16)?))
-}
-
-/// Walks over JSON text without building anything; depth is kept on the heap, so no input can
-/// exhaust the stack.
-struct Scanner<'a> {
-    text: &'a str,
-    at: usize,
-}
-
-impl<'a> Scanner<'a> {
-    fn new(text: &'a str) -> Self {
-        Scanner { text, at: 0 }
-    }
-
-    fn peek(&self) -> Option<u8> {
-        self.text.as_bytes().get(self.at).copied()
-    }
-
-    fn broken<T>(&self) -> Result<T, JsonError> {
-        Err(JsonError::Broken(self.at))
-    }
-
-    fn space(&mut self) {
-        while matches!(self.peek(), Some(b' ' | b'\t' | b'\n' | b'\r')) {
-            self.at += 1;
-        }
-    }
-
-    fn expect(&mut self, byte: u8) -> Result<(), JsonError> {
-        if self.peek() != Some(byte) {
-            return self.broken();
-        }
-        self.at += 1;
-        Ok(())
-    }
-
-    fn end(&mut self) -> Result<(), JsonError> {
-        self.space();
-        if self.at == self.text.len() { Ok(()) } else { self.broken() }
-    }
-
-    /// One object, its values skipped over.
-    fn object(&mut self) -> Result<Vec<(&'a str, &'a str)>, JsonError> {
-        self.expect(b'{')?;
-        let mut fields = Vec::with_capacity(FIELDS_USUAL);
-        self.space();
-        if self.peek() == Some(b'}') {
-            self.at += 1;
-            return Ok(fields);
-        }
-        loop {
-            self.space();
-            let start = self.at;
-            self.string()?;
-            let name = &self.text[start + 1..self.at - 1];
-            self.space();
-            self.expect(b':')?;
-            self.space();
-            fields.push((name, self.value()?));
-            self.space();
-            match self.peek() {
-                Some(b',') => self.at += 1,
-                _ => break,
-            }
-        }
-        self.expect(b'}')?;
-        Ok(fields)
-    }
-
-    /// One array, its items as text.
-    fn array(&mut self) -> Result<Vec<Json>, JsonError> {
-        self.expect(b'[')?;
-        let mut items = Vec::new();
-        self.space();
-        if self.peek() == Some(b']') {
-            self.at += 1;
-            return Ok(items);
-        }
-        loop {
-            self.space();
-            items.push(Json::from_raw(self.value()?));
-            self.space();
-            match self.peek() {
-                Some(b',') => self.at += 1,
-                _ => break,
-            }
-        }
-        self.expect(b']')?;
-        Ok(items)
-    }
-
-    /// Any value; returns its text.
-    fn value(&mut self) -> Result<&'a str, JsonError> {
-        let start = self.at;
-        let mut open: Vec<u8> = Vec::new();
-        loop {
-            self.space();
-            match self.peek() {
-                Some(b'{') => {
-                    self.at += 1;
-                    self.space();
-                    if self.peek() != Some(b'}') {
-                        self.push(&mut open, b'}')?;
-                        self.name()?;
-                        continue;
-                    }
-                    self.at += 1;
-                }
-                Some(b'[') => {
-                    self.at += 1;
-                    self.space();
-                    if self.peek() != Some(b']') {
-                        self.push(&mut open, b']')?;
-                        continue;
-                    }
-                    self.at += 1;
-                }
-                Some(b'"') => self.string()?,
-                _ => self.atom()?,
-            }
-            // A value has ended: close what it closes, or go on to its neighbour.
-            loop {
-                let Some(closer) = open.last().copied() else {
-                    return Ok(&self.text[start..self.at]);
-                };
-                self.space();
-                if self.peek() == Some(closer) {
-                    self.at += 1;
-                    open.pop();
-                    continue;
-                }
-                self.expect(b',')?;
-                if closer == b'}' {
-                    self.space();
-                    self.name()?;
-                }
-                break;
-            }
-        }
-    }
-
-    fn push(&self, open: &mut Vec<u8>, closer: u8) -> Result<(), JsonError> {
-        if open.len() >= JSON_DEPTH_MAX {
-            return Err(JsonError::TooDeep);
-        }
-        open.push(closer);
-        Ok(())
-    }
-
-    /// A field's name and the colon after it.
-    fn name(&mut self) -> Result<(), JsonError> {
-        self.string()?;
-        self.space();
-        self.expect(b':')
-    }
-
-    fn string(&mut self) -> Result<(), JsonError> {
-        self.expect(b'"')?;
-        loop {
-            let rest = &self.text.as_bytes()[self.at..];
-            let plain = rest.iter().position(|byte| matches!(byte, b'"' | b'\\' | 0..0x20));
-            self.at += plain.unwrap_or(rest.len());
-            match self.peek() {
-                Some(b'"') => break,
-                Some(b'\\') => {
-                    self.at += 1;
-                    match self.peek() {
-                        Some(b'"' | b'\\' | b'/' | b'b' | b'f' | b'n' | b'r' | b't') => {
-                            self.at += 1;
-                        }
-                        Some(b'u') => {
-                            let digits = self.text.as_bytes().get(self.at + 1..self.at + 5);
-                            if !digits.is_some_and(|d| d.iter().all(u8::is_ascii_hexdigit)) {
-                                return self.broken();
-                            }
-                            self.at += 5;
-                        }
-                        _ => return self.broken(),
-                    }
-                }
-                _ => return self.broken(),
-            }
-        }
-        self.at += 1;
-        Ok(())
-    }
-
-    /// A number or a literal.
-    fn atom(&mut self) -> Result<(), JsonError> {
-        const LITERALS: [&str; 6] = ["null", "true", "false", "NaN", "Infinity", "-Infinity"];
-        let rest = &self.text[self.at..];
-        if let Some(literal) = LITERALS.iter().find(|literal| rest.starts_with(**literal)) {
-            self.at += literal.len();
-            return Ok(());
-        }
-        if self.peek() == Some(b'-') {
-            self.at += 1;
-        }
-        match self.peek() {
-            Some(b'0') => self.at += 1,
-            Some(b'1'..=b'9') => self.digits()?,
-            _ => return self.broken(),
-        }
-        if self.peek() == Some(b'.') {
-            self.at += 1;
-            self.digits()?;
-        }
-        if matches!(self.peek(), Some(b'e' | b'E')) {
-            self.at += 1;
-            if matches!(self.peek(), Some(b'+' | b'-')) {
-                self.at += 1;
-            }
-            self.digits()?;
-        }
-        Ok(())
-    }
-
-    fn digits(&mut self) -> Result<(), JsonError> {
-        let start = self.at;
-        while matches!(self.peek(), Some(b'0'..=b'9')) {
-            self.at += 1;
-        }
-        if self.at == start { self.broken() } else { Ok(()) }
-    }
 }

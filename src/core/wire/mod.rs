@@ -5,4 +5,5 @@ pub mod frame;
 pub mod json;
 pub mod peer;
 pub mod request;
+mod scanner;
 pub mod text;

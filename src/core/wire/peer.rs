@@ -77,7 +77,7 @@ impl Part {
     }
 }
 
-/// One message between replicas.
+/// One message between replicas. [`PeerMessage::written`] and [`Received`] are the same without copies.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct PeerMessage {
     /// Who sends it, and where answers go.
@@ -199,11 +199,55 @@ impl Body {
     }
 }
 
+/// A message as it came in; its names are those of the frame.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+pub struct Received<'a> {
+    /// Identity and address of the sender.
+    #[serde(borrow)]
+    pub from: (&'a str, &'a str),
+    /// The identity it is meant for.
+    pub to: &'a str,
+    /// What it says.
+    pub body: Body,
+}
+
+impl<'a> Received<'a> {
+    /// Reads a frame's message; `None` where it is none.
+    pub fn decode(message: &'a [u8]) -> Option<Received<'a>> {
+        let rest = message.strip_prefix(&[PEER_MARK])?;
+        postcard::from_bytes(rest).ok()
+    }
+}
+
+impl Body {
+    /// The body's bytes, which are the same for all who get it.
+    pub fn encode(&self) -> Vec<u8> {
+        extend(Vec::with_capacity(BODY_BYTES), self)
+    }
+}
+
+/// How many bytes there is room for at once in a body: those of a short value's [`Body::Prepare`].
+const BODY_BYTES: usize = 128;
+
+fn extend(out: Vec<u8>, what: &impl Serialize) -> Vec<u8> {
+    postcard::to_extend(what, out).expect("peer messages have no form postcard lacks")
+}
+
 impl PeerMessage {
     /// The frame's message.
     pub fn encode(&self) -> Vec<u8> {
-        let out = vec![PEER_MARK];
-        postcard::to_extend(self, out).expect("peer messages have no form postcard lacks")
+        Self::written(self.from.id(), self.from.addr(), &self.to, &self.body.encode())
+    }
+
+    /// The frame's message with a body that was written before.
+    pub fn written(from: &str, addr: &str, to: &str, body: &[u8]) -> Vec<u8> {
+        // The mark, and a length of at most two bytes before each of the three.
+        let room = 1 + 3 * 2 + from.len() + addr.len() + to.len() + body.len();
+        let mut out = Vec::with_capacity(room);
+        out.push(PEER_MARK);
+        out = extend(out, &(from, addr, to));
+        out.extend_from_slice(body);
+        out
     }
 
     /// Reads a frame's message; `None` where it is none.

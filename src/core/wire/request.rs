@@ -98,7 +98,7 @@ impl<'a> Request<'a> {
     /// ```
     pub fn parse(message: &'a [u8]) -> Result<Request<'a>, RequestError> {
         let object = Object::parse(message)?;
-        let name = object.text("cmd").ok_or(RequestError::NoCommand)?;
+        let name = object.word("cmd").ok_or(RequestError::NoCommand)?;
         let extended = object.raw("dht").is_some_and(|raw| raw != "null" && raw != "false");
         let command = Command::parse(&name, &object)?;
         Ok(Request { command, extended })
@@ -120,7 +120,7 @@ impl<'a> Command<'a> {
         )
     }
 
-    fn parse(name: &Text, object: &Object<'a>) -> Result<Command<'a>, RequestError> {
+    fn parse(name: &[u8], object: &Object<'a>) -> Result<Command<'a>, RequestError> {
         let extension = object.raw("dht");
         let field = |command, field| RequestError::Field { command, field };
         let key = |command| object.text("key").ok_or(field(command, "key"));
@@ -128,7 +128,7 @@ impl<'a> Command<'a> {
         let lock = |command| object.json("lockid").ok_or(field(command, "lockid"));
         let requestor = |command| object.json("requestor").ok_or(field(command, "requestor"));
         let needs = |command| extension.ok_or(field(command, "dht"));
-        Ok(match name.as_str().unwrap_or_default() {
+        Ok(match std::str::from_utf8(name).unwrap_or_default() {
             "set" => Command::Set { key: key("set")?, value: value("set")? },
             "get" => Command::Get { key: key("get")? },
             "query_all_keys" => Command::QueryAllKeys,
@@ -169,7 +169,7 @@ impl<'a> Command<'a> {
             "dht_stats" => Command::Stats,
             "dht_status" => Command::Status,
             "dht_leave" => Command::Leave,
-            _ => return Err(RequestError::UnknownCommand(name.clone())),
+            _ => return Err(RequestError::UnknownCommand(Text::from_wtf8(name.to_vec()))),
         })
     }
 }
