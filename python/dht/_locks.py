@@ -4,7 +4,7 @@ import os
 from types import TracebackType
 from typing import TYPE_CHECKING, Self
 
-from dht.errors import DhtError, LockLost
+from dht.errors import DhtError, DidNotHappen, LockLost
 
 if TYPE_CHECKING:
     from dht.client import Client
@@ -14,6 +14,16 @@ POLL_FIRST_S = 0.01
 
 POLL_MAX_S = 0.25
 """The longest such pause; each is half again as long as the one before."""
+
+GIVE_BACK_S = 0.5
+"""How long a wait that has failed tries to give its place in the queue back, while the view leader
+cannot be reached; each try may take the client's own timeout."""
+
+INTERRUPTED_S = 0.03
+"""How long it holds up whoever has pressed Ctrl-C, or cancelled the wait."""
+
+RELEASE_S = 2.0
+"""How long the end of a block tries to release its lock while the view leader cannot be reached."""
 
 
 def new_client_name() -> str:
@@ -26,11 +36,31 @@ def next_pause(pause_s: float) -> float:
     return min(POLL_MAX_S, pause_s * 1.5)
 
 
-def not_in_time(lock: str, client: str, timeout: float) -> TimeoutError:
-    """Return the error of a lock that was not granted in time."""
-    return TimeoutError(
-        f"lock {lock!r} was not granted to {client!r} within {timeout} s; its place in the queue"
-        " was given back; ask again, or wait longer"
+class NotInTime(Exception):
+    """A wait for a lock is over; what became of the place in the queue is to be said yet."""
+
+    def told(self, lock: str, client: str, timeout: float | None, left: str | None) -> TimeoutError:
+        """Return the error of a lock that was not granted in time.
+
+        Args:
+            lock: The lock's name.
+            client: Who asked for it.
+            timeout: How long, in seconds.
+            left: What is to be said of a place that was not given back.
+        """
+        text = f"lock {lock!r} was not granted to {client!r} within {timeout} s"
+        if left is not None:
+            return TimeoutError(f"{text}; {left}")
+        return TimeoutError(
+            f"{text}; its place in the queue was given back; ask again, or wait longer"
+        )
+
+
+def left_behind(lock: str, client: str, failed: object) -> str:
+    """Return what to say of a place in a queue that could not be given back."""
+    return (
+        f"{client!r} may still be in the queue of lock {lock!r}, or hold it ({failed}); once the"
+        f" view leader answers, call lock_release({lock!r}, {client!r})"
     )
 
 
@@ -68,12 +98,20 @@ def settle(
             " was restarted, or somebody else released it; look at what the lock protects"
         )
     else:
-        error = failed
-        text = f"lock {lock!r} may still be held by {client!r}; release it with lock_release"
-        error.add_note(text)
+        error = type(failed)(_still_held(lock, client, failed))
     if body is None:
-        raise error
+        raise error from failed
     body.add_note(f"besides, releasing lock {lock!r} of {client!r} failed: {error}")
+
+
+def _still_held(lock: str, client: str, failed: Exception) -> str:
+    # A closed client and that of another process have not even asked.
+    certain = isinstance(failed, DidNotHappen | ValueError | RuntimeError)
+    return (
+        f"lock {lock!r} {'is' if certain else 'may'} still {'' if certain else 'be '}held by"
+        f" {client!r}, as releasing it failed: {failed}; once the view leader answers, call"
+        f" lock_release({lock!r}, {client!r})"
+    )
 
 
 class Lock:
@@ -121,14 +159,24 @@ class Lock:
     ) -> None:
         """Release the lock; what the body raised is never hidden.
 
+        While the view leader cannot be reached it is tried again, for 2 s or the client's timeout.
+
         Raises:
             LockLost: The lock was lost inside the block.
-            NoViewLeader, OutcomeUnknown: The lock may still be held.
+            NoViewLeader: The lock is still held; the text says how to release it.
+            OutcomeUnknown: The lock may still be held.
         """
+        from dht import _waiting
+
         self._held = False
         had, failed = None, None
         try:
-            had = self._owner.lock_release(self.name, self.client)
+            in_a_hurry = error is not None and not isinstance(error, Exception)
+            span_s = INTERRUPTED_S if in_a_hurry else RELEASE_S
+            had = _waiting.release(self._owner, self.name, self.client, span_s)
         except (DhtError, OSError, ValueError, RuntimeError) as cause:
             failed = cause
+        except BaseException as pressed:  # Ctrl-C meanwhile
+            pressed.add_note(left_behind(self.name, self.client, "not released yet"))
+            raise
         settle(self.name, self.client, error, had, failed)

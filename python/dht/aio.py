@@ -4,24 +4,20 @@ import asyncio
 import os
 import threading
 import time
-from collections.abc import Awaitable, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, Self, TypeVar
+from typing import TYPE_CHECKING, Any, Self
+from weakref import WeakKeyDictionary
 
 from dht import _codec, _dht, _locks
 from dht._limits import MESSAGE_BYTES_MAX
-from dht.errors import DhtError, DidNotHappen, OutcomeUnknown
+from dht.errors import DhtError, OutcomeUnknown
 
 if TYPE_CHECKING:  # who asks for no status does without
     from dht._replicated_async import AsyncReplicated
     from dht.status import Status
 
 __all__ = ["AsyncClient", "AsyncLock"]
-
-GIVE_BACK_S = 0.5
-"""How long a cancelled wait for a lock takes at most to give its place in the queue back."""
-
-T = TypeVar("T")
 
 
 class AsyncClient:
@@ -66,6 +62,9 @@ class AsyncClient:
         self._process = os.getpid()
         self._closed = False
         self._links: dict[asyncio.AbstractEventLoop, _Link] = {}
+        self._given_back: WeakKeyDictionary[
+            asyncio.AbstractEventLoop, dict[tuple[str, str], asyncio.Future[Any]]
+        ] = WeakKeyDictionary()
         self._guard = threading.Lock()
         # An address that makes no sense is told here, before anything is under way.
         _dht.Client(viewleader=viewleader, server=server).close()
@@ -227,32 +226,12 @@ class AsyncClient:
         """Take a lock of the view leader; who waits is served first come, first served.
 
         Arguments, result and errors are those of `dht.Client.lock_get`. A wait that is cancelled
-        gives its place in the queue back, for which it takes at most 0.5 s.
+        gives its place in the queue back; it ends within 0.1 s, and where that took longer, it is
+        tried for up to 0.5 s while the loop runs on.
         """
-        request = _codec.lock_request("lock_get", lock, client)
-        _locks.check_timeout(timeout)
-        clock = asyncio.get_running_loop().time
-        until = None if timeout is None else clock() + timeout
-        pause = _locks.POLL_FIRST_S
-        asking = None
-        try:
-            while True:
-                # Not cancelled with its caller: it must not reach the leader behind the release.
-                asking = asyncio.ensure_future(self._ask_viewleader(request))
-                if _codec.decode_status(await asyncio.shield(asking)) == "granted":
-                    return True
-                if not wait:
-                    await _to_the_end(self.lock_release(lock, client))
-                    return False
-                rest = pause if until is None else until - clock()
-                if timeout is not None and rest <= 0:
-                    raise _locks.not_in_time(lock, client, timeout)
-                await asyncio.sleep(min(pause, rest))
-                pause = _locks.next_pause(pause)
-        except BaseException as error:
-            if asking and not isinstance(error, DidNotHappen):
-                await self._give_back(lock, client, asking, error)
-            raise
+        from dht import _waiting_async
+
+        return await _waiting_async.lock_get(self, lock, client, wait, timeout)
 
     async def lock_release(self, lock: str, client: str) -> bool:
         """Give a lock, or the place in its queue, back.
@@ -292,22 +271,10 @@ class AsyncClient:
         link = self._link()
         return str(await link.answer(link.pipeline.call_address(address, request)))
 
-    async def _give_back(
-        self, lock: str, client: str, asking: "asyncio.Future[str]", error: BaseException
-    ) -> None:
-        """Release what a wait that has failed may have left, without hiding its error."""
-
-        async def release() -> None:
-            await asyncio.wait([asking])
-            if not asking.cancelled():
-                asking.exception()  # It has been told, or nobody waits for it any more.
-            await self.lock_release(lock, client)
-
-        try:
-            async with asyncio.timeout(GIVE_BACK_S):
-                await release()
-        except (DhtError, OSError, ValueError, RuntimeError) as failed:
-            error.add_note(f"the place in the queue of {lock!r} was not given back: {failed}")
+    def _leaving(self) -> "dict[tuple[str, str], asyncio.Future[Any]]":
+        """Return what gives locks and places back although its caller was cancelled."""
+        with self._guard:
+            return self._given_back.setdefault(asyncio.get_running_loop(), {})
 
     def _link(self) -> "_Link":
         """Return what belongs to the running loop."""
@@ -413,25 +380,16 @@ class AsyncLock:
         trace: TracebackType | None,
     ) -> None:
         """Release the lock; errors as for `dht.Client.lock`."""
+        from dht import _waiting_async
+
         self._held = False
         had, failed = None, None
+        releasing = _waiting_async.release(self._owner, self.name, self.client, _locks.RELEASE_S)
         try:
-            had = await _to_the_end(self._owner.lock_release(self.name, self.client))
+            had = await _waiting_async.to_the_end(self._owner, self.name, self.client, releasing)
         except (DhtError, OSError, ValueError, RuntimeError) as cause:
             failed = cause
         _locks.settle(self.name, self.client, error, had, failed)
-
-
-async def _to_the_end(doing: Awaitable[T]) -> T:
-    """Do something that a cancelled caller still wants done; the cancellation comes after it."""
-    task = asyncio.ensure_future(doing)
-    try:
-        return await asyncio.shield(task)
-    except asyncio.CancelledError:
-        await asyncio.wait([task], timeout=GIVE_BACK_S)
-        if task.done() and not task.cancelled():
-            task.exception()
-        raise
 
 
 def _single(ends: list[Any]) -> Any:

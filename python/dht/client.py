@@ -6,15 +6,12 @@ from typing import TYPE_CHECKING, Any, Self
 
 from dht import _codec, _dht, _locks
 from dht._limits import MESSAGE_BYTES_MAX
-from dht.errors import DhtError, DidNotHappen, OutcomeUnknown, ServerUnreachable
+from dht.errors import OutcomeUnknown, ServerUnreachable
 
 if TYPE_CHECKING:  # `import dht` does without them
     from dht._replicated import Replicated
     from dht._transport import Transport
     from dht.status import Status
-
-GIVE_BACK_S = 0.03
-"""How long Ctrl-C waits until the place in a lock's queue has been given back."""
 
 LISTING_PAUSE_S = 0.05
 """The pause before the names of all servers are asked for again, after one did not answer."""
@@ -289,7 +286,9 @@ class Client:
     ) -> bool:
         """Take a lock of the view leader; who waits is served first come, first served.
 
-        Whoever stops waiting, by a timeout, an error or Ctrl-C, gives the place in the queue back.
+        Who waits goes on waiting while the view leader cannot be reached or does not answer.
+        Whoever stops waiting, by a timeout, an error or Ctrl-C, gives the place in the queue back;
+        where that fails, the error says so, and what to do.
 
         Args:
             lock: The lock's name.
@@ -303,35 +302,18 @@ class Client:
 
         Raises:
             TimeoutError: It was not granted in time.
-            NoViewLeader: The view leader cannot be reached.
+            NoViewLeader: The view leader cannot be reached, and `client` was not waiting yet.
             Refused: The view leader said no: there are too many locks, or waiters.
-            OutcomeUnknown: The view leader did not answer. `client` may have the lock:
-                `lock_release` gives it back.
+            OutcomeUnknown: The view leader did not answer the first question. `client` may have
+                the lock: `lock_release` gives it back.
 
         Example:
             >>> client.lock_get("printer", "ann")
             True
         """
-        request = _codec.lock_request("lock_get", lock, client)
-        _locks.check_timeout(timeout)
-        clock = self._transport.monotonic
-        until = None if timeout is None else clock() + timeout
-        pause = _locks.POLL_FIRST_S
-        try:
-            while _codec.decode_status(self._transport.call_viewleader(request)) != "granted":
-                if not wait:
-                    self.lock_release(lock, client)
-                    return False
-                rest = pause if until is None else until - clock()
-                if timeout is not None and rest <= 0:
-                    raise _locks.not_in_time(lock, client, timeout)
-                self._transport.sleep(min(pause, rest))
-                pause = _locks.next_pause(pause)
-        except BaseException as error:
-            if not isinstance(error, DidNotHappen):
-                self._give_back(lock, client, error)
-            raise
-        return True
+        from dht import _waiting
+
+        return _waiting.lock_get(self, lock, client, wait, timeout)
 
     def lock_release(self, lock: str, client: str) -> bool:
         """Give a lock, or the place in its queue, back.
@@ -372,25 +354,6 @@ class Client:
             3
         """
         return _locks.Lock(self, name, client, timeout)
-
-    def _give_back(self, lock: str, client: str, error: BaseException) -> None:
-        """Release what a wait that has failed may have left, without hiding its error."""
-
-        def release() -> None:
-            try:
-                self.lock_release(lock, client)
-            except (DhtError, OSError, ValueError, RuntimeError) as failed:
-                error.add_note(f"the place in the queue of {lock!r} was not given back: {failed}")
-
-        if isinstance(error, Exception):
-            release()
-            return
-        # Whoever pressed Ctrl-C does not wait for a view leader that is silent.
-        import threading
-
-        thread = threading.Thread(target=release, daemon=True)
-        thread.start()
-        thread.join(GIVE_BACK_S)
 
     def _ring_names(self) -> list[str]:
         """Return the names that any server of the view holds, each once."""

@@ -6,6 +6,7 @@ import asyncio
 import inspect
 import random
 import threading
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -180,6 +181,105 @@ def test_a_cancelled_wait_for_a_lock_gives_the_place_back() -> None:
 
     with dht.ViewLeader() as leader:
         asyncio.run(main(leader))
+
+
+def test_a_restart_of_the_view_leader_leaves_no_ghost(tmp_path: Path) -> None:
+    """Who waited then goes on waiting; who gives up meanwhile is told what may be left behind."""
+
+    async def main(cluster: dht.Cluster) -> None:
+        async with dht.AsyncClient(cluster.viewleader.address) as client:
+            assert await client.lock_get("L", "ann")
+            bob = asyncio.ensure_future(client.lock_get("L", "bob", timeout=60))
+            carol = asyncio.ensure_future(client.lock_get("L", "carol", timeout=0.8))
+            dave = asyncio.ensure_future(client.lock_get("L", "dave"))
+            await asyncio.wait([bob, carol, dave], timeout=0.2)
+            cluster.viewleader.kill()
+            with pytest.raises(TimeoutError, match=r"lock_release\('L', 'carol'\)"):
+                await carol
+            dave.cancel()
+            with pytest.raises(asyncio.CancelledError) as cancelled:
+                await dave
+            assert "lock_release('L', 'dave')" in cancelled.value.__notes__[0]
+            assert not bob.done(), bob
+            with pytest.raises(dht.NoViewLeader, match="can't connect"):
+                await client.lock_get("M", "eve", timeout=60)
+            await asyncio.to_thread(cluster.viewleader.restart)
+            await asyncio.to_thread(cluster.wait_settled)
+            for each in ("ann", "carol", "dave"):
+                await client.lock_release("L", each)
+            assert await bob
+            assert await client.lock_release("L", "bob")
+            with pytest.raises(dht.NoViewLeader, match="lock 'M' is still held by 'eve'"):
+                async with client.lock("M", "eve"):
+                    cluster.viewleader.kill()
+
+    with dht.Cluster(1, data_dir=tmp_path) as cluster:
+        asyncio.run(main(cluster))
+
+
+CANCELLED = """
+import asyncio, os, signal, sys, threading, time
+import dht
+
+async def wait():
+    async with dht.AsyncClient(sys.argv[1], timeout=30) as client:
+        {call}
+
+took = []
+for _ in range(3):
+    sent = []
+    def press():
+        sent.append(time.monotonic())
+        os.kill(os.getpid(), signal.SIGINT)
+    threading.Timer(0.2, press).start()
+    try:
+        asyncio.run(wait())
+    except KeyboardInterrupt:
+        took.append(time.monotonic() - sent[0])
+print(len(took), min(took))
+"""
+
+
+@pytest.mark.parametrize(
+    "call",
+    [
+        "await client.lock_get('a', 'ann')",
+        "await client.lock_get('a', 'ann', wait=False)",
+        "await client.lock('a').__aenter__()",
+        "await client.getr('a')",
+        "await client.status()",
+    ],
+)
+def test_ctrl_c_ends_a_wait_for_a_silent_view_leader(call: str) -> None:
+    """Within a tenth of a second, and nothing is printed of it."""
+    with silent() as address:
+        times, took = python(CANCELLED.format(call=call), address).split()
+    assert times == "3"
+    assert float(took) < 0.1
+
+
+def test_a_place_is_given_back_behind_a_cancelled_wait() -> None:
+    """Where the view leader is slow: who asks again under the same name keeps what it gets."""
+
+    async def main(cluster: dht.Cluster) -> None:
+        async with dht.AsyncClient(cluster.viewleader.address) as client:
+            await client.query_servers()
+            cluster.viewleader.pause()
+            first = asyncio.ensure_future(client.lock_get("L", "ann"))
+            await asyncio.wait([first], timeout=0.05)
+            first.cancel()
+            with pytest.raises(asyncio.CancelledError):
+                await first
+            again = asyncio.ensure_future(client.lock_get("L", "ann"))
+            await asyncio.wait([again], timeout=0.05)
+            cluster.viewleader.resume()
+            assert await again
+            assert not await client.lock_get("L", "bob", wait=False)
+
+    with dht.Cluster(1) as cluster:
+        for _ in range(5):
+            asyncio.run(main(cluster))
+            cluster.client().lock_release("L", "ann")
 
 
 def test_a_cancelled_block_releases_its_lock() -> None:

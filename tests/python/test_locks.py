@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
@@ -119,7 +120,7 @@ def test_no_view_leader_at_the_release() -> None:
     with dht.ViewLeader() as leader, dht.Client(leader.address, timeout=1.0) as client:
         with pytest.raises(dht.NoViewLeader) as released, client.lock("gone", "ann"):
             leader.stop()
-        assert "may still be held by 'ann'" in released.value.__notes__[0]
+        assert "lock 'gone' is still held by 'ann'" in str(released.value)
 
 
 def test_a_counter(client: dht.Client) -> None:
@@ -148,3 +149,154 @@ def test_names_of_locks_are_strings(client: dht.Client, wrong: object) -> None:
         client.lock_get(wrong, "ann")  # type: ignore[arg-type]
     with pytest.raises(TypeError, match="client"):
         client.lock_release("L", wrong)  # type: ignore[arg-type]
+
+
+class Scripted:
+    """A transport whose view leader says one thing after the other; time passes only by `sleep`."""
+
+    real = False
+
+    def __init__(self, *replies: str) -> None:
+        self.replies = list(replies)
+        self.asked: list[str] = []
+        self.now = 0.0
+
+    def call_viewleader(self, request: str) -> str:
+        self.asked.append(request.partition('"cmd": "')[2].partition('"')[0])
+        reply = self.replies.pop(0) if len(self.replies) > 1 else self.replies[0]
+        if reply == "gone":
+            return '{"error": "can\'t connect to leader"}'
+        if reply == "silent":
+            raise dht.OutcomeUnknown("no reply in time")
+        return f'{{"status": "{reply}"}}'
+
+    def sleep(self, seconds: float) -> None:
+        self.now += seconds
+
+    def monotonic(self) -> float:
+        return self.now
+
+    def close(self) -> None:
+        pass
+
+
+def scripted(*replies: str) -> tuple[dht.Client, Scripted]:
+    """A client of a view leader that says this; the last of it for ever."""
+    transport = Scripted(*replies)
+    return dht.Client.over(transport), transport  # type: ignore[arg-type]
+
+
+def test_who_waits_goes_on_while_the_view_leader_is_away() -> None:
+    """Once it has a place: without an end, or until its time is over."""
+    for timeout in (None, 60.0):
+        client, transport = scripted("retry", "gone", "gone", "silent", "gone", "retry", "granted")
+        assert client.lock_get("L", "bob", timeout=timeout)
+        assert transport.asked == ["lock_get"] * 7
+    client, transport = scripted(*["retry"] * 3, "gone")
+    with pytest.raises(TimeoutError) as ended:
+        client.lock_get("L", "bob", timeout=20)
+    assert 20 <= transport.now < 22
+    assert "lock_release('L', 'bob')" in str(ended.value), "it may still be queued"
+    assert "given back" not in str(ended.value)
+    client, _ = scripted("retry", "gone", "ok")
+    with pytest.raises(TimeoutError, match="was given back"):
+        client.lock_get("L", "bob", timeout=0)
+
+
+def test_who_has_no_place_is_told_at_once() -> None:
+    """That there is no view leader, without a wait and without a note of a place."""
+    for wait in (False, True):
+        client, transport = scripted("gone")
+        with pytest.raises(dht.NoViewLeader) as failed:
+            client.lock_get("L", "bob", wait=wait, timeout=20)
+        assert (transport.asked, transport.now) == (["lock_get"], 0.0)
+        assert not hasattr(failed.value, "__notes__")
+
+
+def test_a_place_that_cannot_be_given_back_is_named() -> None:
+    """With the lock, the client, and what to do."""
+    client, transport = scripted("retry", "gone", "gone", "ok")
+    assert client.lock_get("L", "bob", wait=False) is False
+    assert transport.asked == ["lock_get"] + ["lock_release"] * 3
+    client, transport = scripted("retry", "gone")
+    with pytest.raises(dht.NoViewLeader) as failed:
+        client.lock_get("L", "bob", wait=False)
+    assert 0 < transport.now <= 1
+    assert "lock_release('L', 'bob')" in failed.value.__notes__[0]
+    client, _ = scripted("silent")
+    with pytest.raises(dht.OutcomeUnknown) as unknown:
+        client.lock_get("L", "bob", timeout=20)
+    assert "lock_release('L', 'bob')" in unknown.value.__notes__[0]
+
+
+def test_an_interrupted_wait_that_cannot_give_its_place_back_says_so() -> None:
+    """Ctrl-C while the view leader is away."""
+    client, transport = scripted("retry", "gone")
+
+    def press(seconds: float) -> None:
+        transport.now += seconds
+        if transport.now > 5:
+            transport.sleep = Scripted.sleep.__get__(transport)  # type: ignore[method-assign]
+            raise KeyboardInterrupt
+
+    transport.sleep = press  # type: ignore[method-assign]
+    with pytest.raises(KeyboardInterrupt) as pressed:
+        client.lock_get("L", "bob")
+    assert "lock_release('L', 'bob')" in pressed.value.__notes__[0]
+
+
+def test_leaving_a_block_while_the_view_leader_is_away() -> None:
+    """It is tried for a while; then the error names the lock and its holder."""
+    client, transport = scripted("granted", "gone", "gone", "ok")
+    with client.lock("L", "ann"):
+        pass
+    assert transport.asked == ["lock_get"] + ["lock_release"] * 3
+    client, transport = scripted("granted", "gone")
+    with pytest.raises(dht.NoViewLeader) as still, client.lock("L", "ann"):
+        pass
+    text = str(still.value)
+    assert "lock 'L' is still held by 'ann'" in text, text
+    assert "lock_release('L', 'ann')" in text, text
+    assert 0 < transport.now <= 5
+    client, _ = scripted("granted", "silent")
+    with pytest.raises(dht.OutcomeUnknown, match="lock 'L' may still be held by 'ann'"):  # noqa: SIM117
+        with client.lock("L", "ann"):
+            pass
+    client, transport = scripted("granted", "gone")
+    with pytest.raises(KeyboardInterrupt) as pressed, client.lock("L", "ann"):
+        raise KeyboardInterrupt
+    assert "lock 'L' is still held by 'ann'" in pressed.value.__notes__[0]
+    assert transport.now < 0.1, "who presses Ctrl-C does not wait"
+
+
+@pytest.mark.parametrize("way", ["lock_get", "lock"])
+def test_a_restart_of_the_view_leader_leaves_no_ghost(tmp_path: Path, way: str) -> None:
+    """Who waited then goes on waiting, is granted the lock after it, and gives it back."""
+    with dht.Cluster(1, data_dir=tmp_path) as cluster:
+        ann, bob = cluster.client(), cluster.client()
+        assert ann.lock_get("queue", "ann")
+        came: list[object] = []
+
+        def wait() -> None:
+            try:
+                if way == "lock":
+                    with bob.lock("queue", "bob", timeout=60):
+                        came.append("held")
+                else:
+                    came.append(bob.lock_get("queue", "bob", timeout=60))
+                    bob.lock_release("queue", "bob")
+            except BaseException as error:
+                came.append(error)
+
+        thread = threading.Thread(target=wait)
+        thread.start()
+        wait_until(lambda: _is_waiting(ann, "bob"), what="bob to wait")
+        cluster.viewleader.kill()
+        thread.join(0.6)  # more than a pause between two questions
+        assert thread.is_alive(), came
+        cluster.viewleader.restart()
+        cluster.wait_settled()
+        assert ann.lock_release("queue", "ann")
+        thread.join(20)
+        assert came == ["held" if way == "lock" else True]
+        assert ann.lock_get("queue", "carol", wait=False)
