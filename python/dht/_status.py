@@ -1,7 +1,8 @@
 """How both clients look at a ring: what they ask, and what becomes of the answers."""
 
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from contextlib import suppress
 from typing import Any
 
 from dht import _codec
@@ -97,10 +98,44 @@ def _ask_all(wanted: list[str], transport: Transport) -> dict[str, str | None]:
 
     if not transport.real or not wanted:
         return {address: answer(address) for address in wanted}
-    from concurrent.futures import ThreadPoolExecutor
+    return _at_once(wanted, answer)
 
-    with ThreadPoolExecutor(min(ASKED_AT_ONCE, len(wanted))) as pool:
-        return dict(zip(wanted, pool.map(answer, wanted), strict=True))
+
+def _at_once(wanted: list[str], answer: Callable[[str], str | None]) -> dict[str, str | None]:
+    """Ask on threads that nobody waits for: Ctrl-C ends this, though a server stays silent."""
+    from queue import Empty, SimpleQueue
+    from threading import Thread
+
+    left: SimpleQueue[str] = SimpleQueue()
+    told: SimpleQueue[tuple[str, str | None | Exception]] = SimpleQueue()
+
+    def ask() -> None:
+        try:
+            while True:
+                address = left.get_nowait()
+                try:
+                    told.put((address, answer(address)))
+                except Exception as error:
+                    told.put((address, error))
+        except Empty:
+            return
+
+    for address in wanted:
+        left.put(address)
+    try:
+        for _ in range(min(ASKED_AT_ONCE, len(wanted))):
+            Thread(target=ask, daemon=True).start()
+        answers: dict[str, str | None] = dict.fromkeys(wanted)
+        for _ in wanted:
+            address, said = told.get()
+            if isinstance(said, Exception):
+                raise said
+            answers[address] = said
+        return answers
+    finally:
+        with suppress(Empty):
+            while True:
+                left.get_nowait()
 
 
 def _figures(address: str, answer: str | None) -> ServerFigures | None:

@@ -176,6 +176,14 @@ def test_ctrl_c_ends_a_wait_for_a_silent_party(call: str) -> None:
         assert seconds_to_interrupt(call, address) < 0.1
 
 
+def test_ctrl_c_ends_a_status_of_silent_servers() -> None:
+    """The view leader has answered, and the servers are waited for: also for their status."""
+    with dht.Cluster(3) as cluster:
+        for server in cluster.servers:
+            server.pause()
+        assert seconds_to_interrupt("client.status()", cluster.viewleader.address) < 0.1
+
+
 @pytest.mark.parametrize("call", ["client.getr('a')", "client.setr_many({'a': 1})"])
 def test_ctrl_c_while_another_thread_is_busy(call: str) -> None:
     """The interpreter has to be shared, and is."""
