@@ -107,7 +107,7 @@ def _at_once(wanted: list[str], answer: Callable[[str], str | None]) -> dict[str
     from threading import Thread
 
     left: SimpleQueue[str] = SimpleQueue()
-    told: SimpleQueue[tuple[str, str | None | Exception]] = SimpleQueue()
+    told: SimpleQueue[tuple[str, str | Exception | None]] = SimpleQueue()
 
     def ask() -> None:
         try:

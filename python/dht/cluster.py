@@ -98,6 +98,7 @@ class Cluster:
         self._servers: list[ClusterServer] = []
         self._clients: list[tuple[Client, str]] = []
         self._state: Literal["new", "running", "stopped"] = "new"
+        self._pid = 0
 
     def start(self) -> Self:
         """Start the view leader and the servers, and wait until the ring is settled.
@@ -115,6 +116,7 @@ class Cluster:
         if self._state != "new":
             raise RuntimeError("a cluster can be started once; make another")
         self._state = "running"
+        self._pid = os.getpid()
         try:
             self._leader._begin(new=True)
             for _ in range(self._options.servers):
@@ -129,9 +131,13 @@ class Cluster:
         """Stop all clients and nodes. Stopping again does nothing.
 
         What a virtual cluster has done may still be looked at: `trace`, `history`.
+
+        Raises:
+            RuntimeError: It runs in the parent process, and this is a forked child.
         """
         if self._state != "running":
             return
+        self._check_home()
         self._state = "stopped"
         try:
             for client, _ in self._clients:
@@ -149,8 +155,9 @@ class Cluster:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        """Stop."""
-        self.stop()
+        """Stop; in a forked child there is nothing to stop."""
+        if self._pid == os.getpid():
+            self.stop()
 
     def __repr__(self) -> str:
         """Return the options and the state."""
@@ -424,3 +431,11 @@ class Cluster:
         if self._state != "running":
             hint = "use `with`" if self._state == "new" else "make another"
             raise RuntimeError(f"the cluster is not running; {hint}")
+        self._check_home()
+
+    def _check_home(self) -> None:
+        if self._pid != os.getpid():
+            raise RuntimeError(
+                "this Cluster runs in the parent process and not in a forked child; use"
+                ' multiprocessing\'s "spawn" start method, or create one in the child'
+            )
