@@ -38,6 +38,7 @@ __all__ = [
     "__version__",
     "build_profile",
     "check_data",
+    "end_calls",
     "end_waits",
     "export_data",
     "hash_key",
@@ -122,6 +123,12 @@ def read_pair(line: str) -> tuple[str, str]:
 
     Raises:
         ValueError: It is no such line.
+    """
+
+def end_calls() -> None:
+    """Say that this thread is about to end the interpreter: clients' calls come back to no other.
+
+    A thread that is in one, or makes one, stays there.
     """
 
 def end_waits(timeout_ms: int) -> bool:

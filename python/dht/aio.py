@@ -1,6 +1,7 @@
 """The client for asyncio. `import dht` does not import this; `dht.AsyncClient` does."""
 
 import asyncio
+import atexit
 import os
 import threading
 import time
@@ -18,6 +19,9 @@ if TYPE_CHECKING:  # who asks for no status does without
     from dht.status import Status
 
 __all__ = ["AsyncClient", "AsyncLock"]
+
+
+atexit.register(_dht.end_calls)  # as in dht.client
 
 
 class AsyncClient:

@@ -1,5 +1,6 @@
 """The client that Python programs use: names are strings, values anything that JSON knows."""
 
+import atexit
 from collections.abc import Iterable, Mapping
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
@@ -15,6 +16,10 @@ if TYPE_CHECKING:  # `import dht` does without them
 
 LISTING_PAUSE_S = 0.05
 """The pause before the names of all servers are asked for again, after one did not answer."""
+
+
+# A daemon thread must not come back from a call to an interpreter that ends.
+atexit.register(_dht.end_calls)
 
 
 class Client:

@@ -408,6 +408,9 @@ _loads_events = False
 
 @atexit.register
 def _stop_all() -> None:
+    if os.getpid() == _importer_pid:
+        # What daemon threads ask of nodes that end is not to come back to them as an error.
+        _dht.end_calls()
     for runner in list(_running.values()):
         if runner._pid == os.getpid():  # a forked child has no thread to wait for
             runner.stop()

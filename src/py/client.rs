@@ -10,6 +10,7 @@ use pyo3::pybacked::PyBackedStr;
 
 use super::engine;
 use super::errors::from_client;
+use super::exit;
 use super::fork::Home;
 use super::results::{from_ops, parse, parse_key, reads, to_ascii, writes};
 use crate::core::client::Op;
@@ -131,7 +132,7 @@ impl Client {
     fn close(&self, py: Python<'_>) {
         if self.home.is_here() {
             drop(self.remote.lock().unwrap_or_else(PoisonError::into_inner).take());
-            py.detach(|| self.client.close());
+            exit::detach_call(py, || self.client.close());
         }
     }
 }
@@ -185,13 +186,16 @@ impl Client {
         call: impl FnOnce(StopCheck) -> Result<T, ClientError> + Send,
     ) -> PyResult<T> {
         self.home.check("Client")?;
-        py.detach(|| {
+        exit::detach_call(py, || {
             let raised = RefCell::new(None);
-            let stop = || match Python::attach(|py| py.check_signals()) {
-                Ok(()) => false,
-                Err(error) => {
-                    raised.replace(Some(error));
-                    true
+            let stop = || {
+                exit::stay_if_ending();
+                match Python::attach(|py| py.check_signals()) {
+                    Ok(()) => false,
+                    Err(error) => {
+                        raised.replace(Some(error));
+                        true
+                    }
                 }
             };
             let result = call(&stop);

@@ -33,6 +33,8 @@ mod _dht {
     #[pymodule_export]
     use super::data::read_pair;
     #[pymodule_export]
+    use super::exit::end_calls;
+    #[pymodule_export]
     use super::exit::end_waits;
     #[pymodule_export]
     use super::hash::hash_key;

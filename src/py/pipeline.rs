@@ -14,6 +14,7 @@ use pyo3::pybacked::PyBackedStr;
 
 use super::engine;
 use super::errors::from_client;
+use super::exit;
 use super::fork::Home;
 use super::results::{from_ops, reads, to_ascii, writes};
 use crate::core::machine::Millis;
@@ -126,6 +127,7 @@ impl Pipeline {
     #[pyo3(signature = ())]
     fn finished(&self, py: Python<'_>) -> PyResult<Vec<(u64, Py<PyAny>)>> {
         self.home.check("AsyncClient")?;
+        exit::detach_call(py, || ()); // an end that comes with the interpreter's is nobody's
         while (&self.ear).read(&mut [0; 64]).is_ok_and(|count| count > 0) {}
         // From here on whoever puts an end in rings again, so that none is overlooked.
         self.finished.rung.store(false, Ordering::SeqCst);

@@ -120,6 +120,29 @@ OPEN_AT_THE_END = {
     "a wait for a leave": """
         threading.Thread(target=quietly, args=(server.leave,), daemon=True).start()
     """,
+    "clients on daemon threads": """
+        client = dht.Client(leader.address)
+        other = dht.AsyncClient(leader.address)
+        client.lock_get("L", "ann")
+        async def views():
+            while True:
+                await other.query_servers()
+        def again(call):
+            while True:
+                call()
+        calls = [
+            client.status, client.query_servers, server.statistics, lambda: len(client.replicated),
+            lambda: client.setr("a", 1), lambda: client.getr_many(["a", "b"]),
+            lambda: asyncio.run(views()), lambda: client.lock_get("M", "bob"),
+            lambda: client.lock_release("M", "bob"),
+        ]
+        for call in calls:
+            threading.Thread(target=again, args=(call,), daemon=True).start()
+        for number in range(20):
+            waits = (client.lock_get, ("L", str(number)))
+            threading.Thread(target=waits[0], args=waits[1], daemon=True).start()
+        threading.Event().wait(0.2)
+    """,
     "a log": """
         import logging
         log = logging.getLogger("dht")
@@ -148,7 +171,7 @@ def test_leaving_the_interpreter(what: str) -> None:
     """With nodes running, and more: it ends well, and prints nothing of it."""
     lines = [line.removeprefix("        ") for line in OPEN_AT_THE_END[what].splitlines()]
     code = (
-        "import os, threading\nimport dht\n"
+        "import asyncio, os, threading\nimport dht\n"
         "def quietly(call):\n"
         "    try:\n        call()\n"
         "    except RuntimeError:\n        pass\n"
