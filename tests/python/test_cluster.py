@@ -14,7 +14,6 @@ import pytest
 import dht
 import dht._members
 import dht.cluster
-from children import python
 from dht.cluster import Cluster
 from harness import wait_until
 from rawwire import Connection
@@ -432,37 +431,3 @@ def test_a_real_ring_serves_whoever_knows_its_address() -> None:
         assert stranger.setr("a", 1) == 3
         assert cluster.client().getr("a") == 1
         assert len(cluster.history().lines()) == 2
-
-
-FORKED = """
-import os, sys, warnings
-import dht
-
-warnings.simplefilter("ignore")  # newer interpreters warn of every fork with threads
-with dht.Cluster({options}) as cluster:
-    client = cluster.client()
-    client.setr("apple", 1)
-    pid = os.fork()
-    if pid == 0:
-        for call in (
-            lambda: cluster.view, lambda: cluster.where("apple"), cluster.wait_settled,
-            cluster.add_server, cluster.client, cluster.stop, lambda: cluster.advance(1),
-        ):
-            try:
-                call()
-                print("no error from", call)
-            except RuntimeError as error:
-                assert "this Cluster runs in the parent process" in str(error), error
-    else:
-        assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == 0
-        assert client.getr("apple") == 1
-        cluster.add_server()
-        cluster.wait_settled()
-print("child" if pid == 0 else "parent", flush=True)
-"""
-
-
-@pytest.mark.parametrize("options", ["3", "3, clock='virtual', seed=1"])
-def test_after_a_fork(options: str) -> None:
-    """The child is told that the cluster is the parent's, and may leave `with`."""
-    assert python(FORKED.format(options=options)) == "child\nparent\n"

@@ -104,6 +104,40 @@ def test_after_a_fork() -> None:
     assert program(FORKED) == "child ends\nstatus 7\nparent has 1\n"
 
 
+CLUSTER_FORKED = """
+import os, sys, warnings
+import dht
+
+warnings.simplefilter("ignore")  # newer interpreters warn of every fork with threads
+with dht.Cluster({options}) as cluster:
+    client = cluster.client()
+    client.setr("apple", 1)
+    pid = os.fork()
+    if pid == 0:
+        for call in (
+            lambda: cluster.view, lambda: cluster.where("apple"), cluster.wait_settled,
+            cluster.add_server, cluster.client, cluster.stop, lambda: cluster.advance(1),
+        ):
+            try:
+                call()
+                print("no error from", call)
+            except RuntimeError as error:
+                assert "this Cluster runs in the parent process" in str(error), error
+    else:
+        assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == 0
+        assert client.getr("apple") == 1
+        cluster.add_server()
+        cluster.wait_settled()
+print("child" if pid == 0 else "parent", flush=True)
+"""
+
+
+@pytest.mark.parametrize("options", ["3", "3, clock='virtual', seed=1"])
+def test_a_cluster_after_a_fork(options: str) -> None:
+    """The child is told that the cluster is the parent's, and may leave `with`."""
+    assert program(CLUSTER_FORKED.format(options=options)) == "child\nparent\n"
+
+
 OPEN_AT_THE_END = {
     "an iterator on a daemon thread": """
         threading.Thread(target=lambda: list(leader.events()), daemon=True).start()
