@@ -222,6 +222,18 @@ def decode_keys(text: str) -> list[str]:
     return names
 
 
+def decode_ring_keys(text: str) -> list[str]:
+    """Return the names in the reply to `query_all_keys` that the ring has.
+
+    Left out are those that the server says only `set` has stored on it; one of an earlier version
+    does not say.
+    """
+    reply = server_reply(text)
+    said = reply.get("dht")
+    own = set(said.get("own", ()) if isinstance(said, dict) else ())
+    return [name for name in _field(reply, "result") if name not in own]
+
+
 def decode_view(text: str) -> list[tuple[str, int]]:
     """Return the servers in the reply to `query_servers`."""
     result = _field(viewleader_reply(text), "result")

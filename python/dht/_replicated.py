@@ -15,8 +15,8 @@ class Replicated(MutableMapping[str, Any]):
 
     It is a view: nothing is kept here, every use asks the ring. There is no delete yet, so `del`,
     `pop`, `popitem` and `clear` raise `TypeError`. `len` and iteration ask every server for its
-    names; a name that only `Client.set` has stored is among them, and has no value here, so
-    `items()` and `values()` leave it out. What is written meanwhile may or may not appear.
+    names; one that only `Client.set` has stored is not among them. What is written meanwhile may or
+    may not appear.
 
     Example:
         >>> client.replicated["apple"] = {"colour": "red"}

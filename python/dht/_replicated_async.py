@@ -21,9 +21,9 @@ class AsyncReplicated:
     `put`, `count` and `contains`. `async for` gives the names.
 
     It is a view: nothing is kept here, every use asks the ring, and there is no delete yet.
-    `count` and iteration ask every server for its names; a name that only `AsyncClient.set` has
-    stored is among them, and has no value here, so `items()` and `values()` leave it out. What is
-    written meanwhile may or may not appear. Errors are those of the client's methods.
+    `count` and iteration ask every server for its names; one that only `AsyncClient.set` has stored
+    is not among them. What is written meanwhile may or may not appear. Errors are those of the
+    client's methods.
 
     Example:
         >>> await client.replicated.put("apple", {"colour": "red"})
@@ -112,7 +112,7 @@ class AsyncReplicated:
         await self._client.setr_many(dict(other) | named)
 
     async def _ring_names(self) -> list[str]:
-        """Return the names that any server of the view holds, each once."""
+        """Return the names that any server of the view holds for the ring, each once."""
         clock = asyncio.get_running_loop().time
         until = clock() + self._client._timeout_ms / 1000
         while True:
@@ -128,6 +128,6 @@ class AsyncReplicated:
         request = _codec.request("query_all_keys")
         names: dict[str, None] = {}
         for address, _ in await self._client.query_servers():
-            listed = _codec.decode_keys(await self._client._ask_address(address, request))
+            listed = _codec.decode_ring_keys(await self._client._ask_address(address, request))
             names.update(dict.fromkeys(listed))
         return sorted(names)

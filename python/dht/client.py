@@ -27,7 +27,8 @@ class Client:
 
     Safe to share between threads: every call waits for its answer with the interpreter released,
     and Ctrl-C ends the wait within 0.1 s. Connections are kept open and used again. What failed is
-    tried again only where that is certainly safe: a retry is never executed twice.
+    tried again only where that is certainly safe: a retry is never executed twice. A new client's
+    call fails at once where nobody listens at the view leader's address.
 
     A client belongs to the process that made it; in a forked child its methods raise
     `RuntimeError`. After `close` they raise `ValueError`, as those of a closed file do.
@@ -361,7 +362,7 @@ class Client:
         return _locks.Lock(self, name, client, timeout)
 
     def _ring_names(self) -> list[str]:
-        """Return the names that any server of the view holds, each once."""
+        """Return the names that any server of the view holds for the ring, each once."""
         clock = self._transport.monotonic
         until = clock() + self._timeout
         while True:
@@ -377,6 +378,6 @@ class Client:
         request = _codec.request("query_all_keys")
         names: dict[str, None] = {}
         for address, _ in self.query_servers():
-            listed = _codec.decode_keys(self._transport.call_address(address, request))
+            listed = _codec.decode_ring_keys(self._transport.call_address(address, request))
             names.update(dict.fromkeys(listed))
         return sorted(names)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import threading
 from collections.abc import Callable, Iterator, MutableMapping
 from typing import Any
@@ -139,17 +140,43 @@ def test_the_mapping(make_ring: Any) -> None:
         assert values.setdefault("a", 9) == 1
         assert list(values) == ["a", "b", "c", "d"]
         assert len(values) == 4
-        assert dict(values.items()) == {"a": 1, "b": 2, "c": [3], "d": 4}
-        assert values == {"a": 1, "b": 2, "c": [3], "d": 4}
+        held = {"a": 1, "b": 2, "c": [3], "d": 4}
+        assert dict(values.items()) == held
+        assert values == held
         assert sorted(map(str, values.values())) == ["1", "2", "4", "[3]"]
         assert "a" in values and "e" not in values
         assert not values.__contains__(7)
         assert values.get("e", "none") == "none"
         with pytest.raises(KeyError):
             values["e"]
-        client.set("alone", 1)
-        assert "alone" in list(values)
-        assert "alone" not in dict(values.items())
+        for name in ("alone", *held):  # at one server, whether or not that holds it for the ring
+            client.set(name, "set")
+        assert "alone" in client.query_all_keys()
+        assert (list(values), len(values)) == (list(held), 4)
+        assert dict(values) == held
+
+
+def test_what_only_set_has_stored() -> None:
+    """A server tells those apart that ask with `dht`; to others it says what it always did."""
+    with dht.Cluster(4, clock="virtual", seed=1) as cluster:
+        client = cluster.client()
+        client.setr("both", 1)
+        client.setr("ring", 1)
+        holder = next(each for each in cluster.servers if each.address in cluster.where("both"))
+        other = next(each for each in cluster.servers if each.address not in cluster.where("both"))
+        for server in (holder, other):
+            with cluster.client(server) as alone:
+                alone.set("both", 2)
+                alone.set("alone", 2)
+                asked = {"cmd": "query_all_keys"}
+                plain = alone._transport.call_server(json.dumps(asked))
+                ours = json.loads(alone._transport.call_server(json.dumps(asked | {"dht": 1})))
+            names = json.loads(plain)["result"]
+            assert plain == json.dumps({"result": names})
+            own = ["alone"] if server is holder else ["alone", "both"]
+            assert ours == {"result": names, "dht": {"version": 1, "own": own}}
+        assert list(client.replicated) == ["both", "ring"]
+        assert dict(client.replicated) == {"both": 1, "ring": 1}
 
 
 def test_the_mapping_has_no_delete(client: dht.Client) -> None:
@@ -203,9 +230,8 @@ def test_the_mapping_for_asyncio(make_ring: Any) -> None:
             with pytest.raises(KeyError):
                 await values["e"]
             await client.set("alone", 1)
-            assert "alone" in [name async for name in values]
-            assert "alone" not in [name async for name, _ in values.items()]
+            assert [name async for name in values] == list(held)
             own.kill(own.servers[0])
-            assert await values.count() == 5 - 1  # `alone` was on that server only
+            assert await values.count() == 4
 
     asyncio.run(main())

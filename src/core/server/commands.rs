@@ -65,7 +65,7 @@ impl Server {
                 Reply::status("ok").keeps(then == Then::Keep)
             }
             Command::Get { key } => self.get(&key, out),
-            Command::QueryAllKeys => self.query_all_keys(out),
+            Command::QueryAllKeys => self.query_all_keys(then == Then::Keep, out),
             Command::Print { words } => {
                 // Whom it asks to print does so, quiet or not.
                 out.push(Output::Note(Note::Printing { words }));
@@ -154,20 +154,17 @@ impl Server {
         }
     }
 
-    fn query_all_keys(&mut self, out: &mut Out) -> Reply {
+    /// All names; to one of ours also which of them the ring does not have from here.
+    fn query_all_keys(&mut self, ours: bool, out: &mut Out) -> Reply {
         self.note(Note::AllKeys, out);
-        let mut names: Vec<&[u8]> = self.store.names().chain(self.local.names()).collect();
-        names.sort();
-        names.dedup();
-        let mut list = String::from("[");
-        for name in names {
-            if list.len() > 1 {
-                list.push_str(", ");
-            }
-            write_json(name, &mut list);
+        let reply =
+            Reply::new().raw("result", &sorted(self.store.names().chain(self.local.names())));
+        if !ours {
+            return reply;
         }
-        list.push(']');
-        Reply::new().raw("result", &list)
+        let own = self.local.names().filter(|name| !self.store.has(slot_of(name), name));
+        let own = sorted(own);
+        reply.raw("dht", &format!("{{\"version\": {EXTENSION_VERSION}, \"own\": {own}}}"))
     }
 
     fn note(&mut self, note: Note, out: &mut Out) {
@@ -306,4 +303,20 @@ impl Server {
             .raw("transfers", &self.transfers_json())
             .raw("dht", &format!("{{\"version\": {EXTENSION_VERSION}}}"))
     }
+}
+
+/// A JSON list of names, each once, by their bytes.
+fn sorted<'a>(names: impl Iterator<Item = &'a [u8]>) -> String {
+    let mut names: Vec<&[u8]> = names.collect();
+    names.sort();
+    names.dedup();
+    let mut list = String::from("[");
+    for name in names {
+        if list.len() > 1 {
+            list.push_str(", ");
+        }
+        write_json(name, &mut list);
+    }
+    list.push(']');
+    list
 }

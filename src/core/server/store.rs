@@ -204,6 +204,11 @@ impl Store {
         Some(self.slot(slot)?.cells.get(key.as_bytes())?.value())
     }
 
+    /// Whether a value is held under a name.
+    pub(super) fn has(&self, slot: Slot, name: &[u8]) -> bool {
+        self.slot(slot).is_some_and(|data| data.cells.get(name).is_some())
+    }
+
     /// What tells the slot's content from another; 0 where it is empty.
     pub(super) fn fingerprint(&self, slot: Slot) -> u64 {
         self.slot(slot).map_or(0, SlotData::digest)
