@@ -83,6 +83,13 @@ class Reader:
         """Version and value."""
         return {"version": self.version(), "value": self.text()}
 
+    def cells(self) -> list[list[Any]]:
+        """Names and cells, up to the end."""
+        found = []
+        while self.at < len(self.data):
+            found.append([self.text(), self.cell()])
+        return found
+
     def entry(self) -> Fields:
         """An assignment."""
         fields = self.numbers("start", "end", "revision", "born", "led_since")
@@ -93,7 +100,7 @@ class Reader:
     def part(self) -> Fields:
         """A part of a slot's content."""
         return {
-            "cells": self.items(lambda: [self.text(), self.cell()]),
+            "cells": Reader(self.take(self.number())).cells(),
             "recent": self.items(lambda: [self.request(), self.version(), self.bool()]),
             "forgotten": self.version(),
             "forgotten_repeats": self.version(),

@@ -1,10 +1,9 @@
 //! What a server has of one slot, and what tells it from what another has.
 
-use std::collections::VecDeque;
-
 use super::data::Memory;
 use super::leaves::Leaves;
-use crate::core::wire::peer::{Executed, RequestId, Version};
+use super::requests::Requests;
+use crate::core::wire::peer::{RequestId, Version};
 
 /// One slot's content.
 #[derive(Debug, Default)]
@@ -14,8 +13,8 @@ pub(super) struct SlotData {
     pub(super) bytes: usize,
     /// The exclusive or of all cells' fingerprints: equal contents, equal fingerprint.
     pub(super) fingerprint: u64,
-    /// The requests executed last, in no particular order of versions.
-    pub(super) recent: VecDeque<Executed>,
+    /// The requests executed last.
+    pub(super) recent: Requests,
     /// What was forgotten of them.
     pub(super) memory: Memory,
 }
@@ -57,7 +56,7 @@ fn of_version(version: Version) -> u64 {
 
 /// The finalizer of MurmurHash3 (Appleby, public domain constants): every bit of the input moves
 /// every bit of the output.
-fn mix(mut bits: u64) -> u64 {
+pub(super) fn mix(mut bits: u64) -> u64 {
     bits ^= bits >> 33;
     bits = bits.wrapping_mul(0xff51_afd7_ed55_8ccd);
     bits ^= bits >> 33;

@@ -15,9 +15,6 @@ use crate::core::wire::text::Text;
 /// it twice; and how many of those whose retry was executed, since their first try may still come.
 pub(super) const REQUESTS_REMEMBERED: usize = 128;
 
-/// By how many requests the room for them grows.
-const RECENT_STEP: usize = 8;
-
 /// About how many bytes of cells go into one part of a slot.
 pub(super) const PART_BYTES_MAX: usize = 256 * 1024;
 
@@ -110,7 +107,7 @@ impl Store {
             return all.iter().for_each(|executed| self.remember(slot, *executed));
         }
         // To look for each among the others took longer than all the rest of a slot's sync.
-        data.recent.reserve_exact(all.len());
+        data.recent.reserve(all.len());
         for executed in all {
             self.log.request(slot, *executed);
             self.remember_new(slot, *executed);
@@ -127,23 +124,10 @@ impl Store {
     /// The same, of one that is certainly not among those remembered.
     pub(super) fn remember_new(&mut self, slot: Slot, executed: Executed) {
         let data = self.slots[usize::from(slot)].get_or_insert_default();
-        // Doubling would leave most of a table of 40 bytes for each request empty: with 100 names in a
-        // slot it took more than the names.
-        if data.recent.len() == data.recent.capacity() {
-            data.recent.reserve_exact(RECENT_STEP);
-        }
-        data.recent.push_back(executed);
-        if data.recent.len() <= self.remembered {
-            return;
-        }
         let repeated = executed.repeated;
-        let alike = data.recent.iter().filter(|known| known.repeated == repeated);
-        if alike.count() <= self.remembered {
-            return;
-        }
-        let alike = data.recent.iter().enumerate().filter(|(_, known)| known.repeated == repeated);
-        let oldest = alike.min_by_key(|(_, known)| known.version).map_or(0, |(index, _)| index);
-        if let Some(Executed { id, version, .. }) = data.recent.remove(oldest) {
+        data.recent.add(executed);
+        let surplus = data.recent.take_surplus(repeated, self.remembered);
+        if let Some(Executed { id, version, .. }) = surplus {
             let Memory { forgotten, mut forgotten_repeats } = data.memory;
             if repeated {
                 forgotten_repeats = forgotten_repeats.max(version);
@@ -168,14 +152,12 @@ impl Store {
 
     /// Whether the request was executed.
     pub(super) fn recalls(&self, slot: Slot, id: RequestId) -> bool {
-        let data = self.slot(slot);
-        data.is_some_and(|data| data.recent.iter().any(|known| known.id == id))
+        self.version_of(slot, id).is_some()
     }
 
     /// The version under which a request was executed, where that is remembered.
     pub(super) fn version_of(&self, slot: Slot, id: RequestId) -> Option<Version> {
-        let found = self.slot(slot)?.recent.iter().find(|known| known.id == id);
-        found.map(|known| known.version)
+        self.slot(slot)?.recent.find(id).map(|known| known.version)
     }
 
     /// Grows with every cell that is taken and every slot that is deleted.
@@ -330,7 +312,7 @@ impl Store {
         for cell in data.cells.iter() {
             self.apply_stored(slot, cell);
         }
-        for executed in &data.recent {
+        for executed in data.recent.iter() {
             self.remember_stored(slot, *executed);
         }
         self.forget(slot, data.memory);
