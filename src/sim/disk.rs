@@ -1,4 +1,5 @@
-//! A node's disk: it takes a while, and a crash loses what was not synced, or a part of it.
+//! A node's disk: it takes a while, and a crash loses what was not synced, or a part of it. A full one
+//! takes nothing, and its process ends with the first write that fails.
 
 use std::collections::BTreeMap;
 
@@ -34,8 +35,21 @@ pub(super) struct Disk {
     syncing: usize,
     /// How many of 100 syncs take long.
     slow_percent: u64,
+    /// Whether it takes what is written.
+    room: Room,
     /// The row of a server's standing, read.
     standing: Option<Standing>,
+}
+
+/// Whether a disk takes what is written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Room {
+    /// It does.
+    Enough,
+    /// The next write will fail.
+    None,
+    /// A write has failed, and the process has ended by it.
+    Missed,
 }
 
 /// What is on a disk.
@@ -74,6 +88,7 @@ impl Disk {
             waiting: Vec::new(),
             syncing: 0,
             slow_percent: SLOW_PERCENT,
+            room: Room::Enough,
             standing: None,
         }
     }
@@ -188,6 +203,22 @@ impl Cluster {
         }
     }
 
+    /// Fills a node's disk, or breaks it: its process will end with the next write.
+    pub fn fill_disk(&mut self, name: &str) {
+        let index = self.index(name);
+        if let Some(disk) = &mut self.nodes[index].disk {
+            disk.room = Room::None;
+        }
+    }
+
+    /// A node's disk takes what is written again; whether its process has ended meanwhile because it did
+    /// not.
+    pub fn free_disk(&mut self, name: &str) -> bool {
+        let index = self.index(name);
+        let disk = self.nodes[index].disk.as_mut();
+        disk.is_some_and(|disk| std::mem::replace(&mut disk.room, Room::Enough) == Room::Missed)
+    }
+
     /// Empties the disk of a server that does not run, as though somebody had replaced it.
     pub fn wipe_disk(&mut self, name: &str) {
         assert!(!self.is_alive(name), "{name} runs");
@@ -214,7 +245,15 @@ impl Cluster {
         if self.running(process).is_none() {
             return;
         }
-        let ticket = self.nodes[process.node].disk.as_mut().and_then(Disk::end);
+        let node = &mut self.nodes[process.node];
+        if let Some(disk) = node.disk.as_mut().filter(|disk| disk.room == Room::None) {
+            disk.room = Room::Missed;
+            let name = node.name.clone();
+            self.faults.refuses_write();
+            self.trace.add(self.now, || format!("{name} cannot write to its disk"));
+            return self.crash(&name);
+        }
+        let ticket = node.disk.as_mut().and_then(Disk::end);
         self.begin_sync(process);
         if let Some(ticket) = ticket {
             self.deliver(process, Input::Persisted { ticket });

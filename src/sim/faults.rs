@@ -117,6 +117,11 @@ impl Faults {
         &self.happened
     }
 
+    /// Counts a write that failed.
+    pub(super) fn refuses_write(&mut self) {
+        self.count("write refused");
+    }
+
     /// Counts a message that could not pass from one host to another; says whether that is so.
     pub(super) fn stops(&mut self, from_ip: &str, to_ip: &str) -> bool {
         let cut = self.is_cut(from_ip, to_ip);

@@ -24,6 +24,9 @@ pub(super) enum Kind {
     ReviveAll,
     /// Every process of the ring is killed at once, and started again with its disk, in any order.
     ReviveRing,
+    /// A server's disk is full or broken: its process ends with the next write, and is started again once
+    /// there is room.
+    DiskFull,
     /// A new server joins.
     Join,
     /// A server leaves as planned.
@@ -75,7 +78,7 @@ pub(super) enum Kind {
 }
 
 impl Kind {
-    const ALL: [Kind; 32] = [
+    const ALL: [Kind; 33] = [
         Kind::Crash,
         Kind::CrashTwo,
         Kind::Restart,
@@ -84,6 +87,7 @@ impl Kind {
         Kind::SilenceAll,
         Kind::ReviveAll,
         Kind::ReviveRing,
+        Kind::DiskFull,
         Kind::Join,
         Kind::Leave,
         Kind::Pause,
@@ -117,7 +121,7 @@ impl Kind {
             Kind::DeadVoter | Kind::DeadWriter => options.originals,
             Kind::CrashAll => options.whole_ranges && !options.server_disks,
             Kind::SilenceAll => options.whole_ranges,
-            Kind::ReviveAll => options.server_disks,
+            Kind::ReviveAll | Kind::DiskFull => options.server_disks,
             Kind::ReviveRing => options.server_disks && options.leader_record,
             _ => true,
         };
@@ -166,6 +170,7 @@ impl Kind {
             Kind::Reorder => &["frame overtaken"],
             Kind::CallLoss => &["request lost", "reply lost"],
             Kind::DeadWriter => &["setr broken off"],
+            Kind::DiskFull => &["write refused"],
             _ => &[],
         }
     }

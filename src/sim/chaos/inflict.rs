@@ -9,6 +9,7 @@ use super::world::{LEADER, LEASE_MS, Third, World};
 use crate::core::assignment::NodeId;
 use crate::core::hash::slot_of;
 use crate::core::machine::Millis;
+use crate::sim::Cluster;
 
 /// How many servers live at least and at most, those that leave not counted.
 pub(super) const SERVERS_MIN: usize = 5;
@@ -19,6 +20,9 @@ pub(super) const SYNC_WAIT_MS: Millis = 300;
 
 /// How many of 100 servers that are started again, and have a disk, have an empty one.
 const WIPED_PERCENT: u64 = 30;
+
+/// How many of 100 ends of a leader with a record come from a full disk.
+const LEADER_DISK_FULL_PERCENT: u64 = 30;
 
 /// The longest time that a fault lasts which is not to end a lease.
 const SHORT_MS_MAX: Millis = 4_000;
@@ -40,6 +44,14 @@ impl World {
             Kind::SilenceAll => self.silence_all_of_a_range(),
             Kind::ReviveAll => self.revive_all_of_a_range(),
             Kind::ReviveRing => self.revive_ring(over),
+            Kind::DiskFull => {
+                let name = self.victim(over)?;
+                if self.leaving().contains(&name) {
+                    return None;
+                }
+                self.cluster.fill_disk(&name);
+                one(over, Undo::FreeDisk(name))
+            }
             Kind::Restart => {
                 let name = self.kill(1, SERVERS_MIN)?.remove(0);
                 if self.server_disks && self.rng.chance(WIPED_PERCENT) {
@@ -77,9 +89,7 @@ impl World {
             Kind::LeaderRestart => {
                 self.trouble_leader(over + LEASE_MS)?;
                 if self.leader_record {
-                    // In the middle of a sync.
-                    self.call_witness();
-                    self.cluster.run_until(|cluster| cluster.is_syncing(LEADER), SYNC_WAIT_MS);
+                    self.end_leader_at_its_disk();
                 }
                 // With its servers, or without one that dies meanwhile.
                 let sound = self.sound();
@@ -146,6 +156,20 @@ impl World {
         }
     }
 
+    /// Has the view leader's disk fill, so that it ends, or waits for the middle of a sync.
+    fn end_leader_at_its_disk(&mut self) {
+        let full = self.rng.chance(LEADER_DISK_FULL_PERCENT);
+        if full {
+            self.cluster.fill_disk(LEADER);
+        }
+        self.call_witness();
+        let reached = |cluster: &Cluster| match full {
+            true => !cluster.is_alive(LEADER),
+            false => cluster.is_syncing(LEADER),
+        };
+        self.cluster.run_until(reached, SYNC_WAIT_MS);
+    }
+
     /// Messages are lost, repeated or late from now on.
     pub(super) fn burst(&mut self, kind: Kind) {
         let percent = self.rng.between(3, 40);
@@ -192,6 +216,11 @@ impl World {
             }
             Undo::StartServer(name, port) => self.start_server(&name, port),
             Undo::Revive(name) => self.start_server(&name, 0),
+            Undo::FreeDisk(name) => {
+                if self.cluster.free_disk(&name) {
+                    self.start_server(&name, 0);
+                }
+            }
             Undo::StartLeader => {
                 self.start_leader();
                 self.call_witness();

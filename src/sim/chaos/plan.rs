@@ -26,6 +26,8 @@ pub(super) enum Undo {
     StartServer(String, u16),
     /// The same, of a server that is missed: it has on its disk what nobody else has.
     Revive(String),
+    /// There is room on a server's disk again.
+    FreeDisk(String),
     StartLeader,
     StartClient(usize),
     StartActor(usize),
@@ -142,6 +144,12 @@ impl Plan {
                     // Another fault may have ended it meanwhile.
                     world.burst(kind);
                     self.lasting.push((now + BURST_LONGER_MS, Undo::Quiet(kind)));
+                }
+                // The same with a disk to which nothing was written.
+                Undo::FreeDisk(name)
+                    if world.cluster.is_alive(&name) && !world.has_met(Kind::DiskFull) =>
+                {
+                    self.lasting.push((now + BURST_LONGER_MS, Undo::FreeDisk(name)));
                 }
                 undo => {
                     if undo.troubles() {

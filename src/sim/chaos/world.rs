@@ -146,7 +146,10 @@ impl World {
 
     pub(super) fn crash_leader(&mut self) {
         self.leader_changes += 1;
-        self.cluster.crash(LEADER);
+        // Its disk may have ended it already.
+        if !self.cluster.free_disk(LEADER) {
+            self.cluster.crash(LEADER);
+        }
     }
 
     /// Starts a server under a new name.
