@@ -379,6 +379,24 @@ fn its_status_has_members_ranges_and_locks() {
         "{said}"
     );
     assert!(said.contains(r#""state":"settled","active":["127.0.0.1:38000"]"#), "{said}");
-    assert!(said.contains(r#""locks": [{"lock": NaN, "holder": 1, "waiting": 1}]"#), "{said}");
+    let lock = r#""locks": [{"lock": NaN, "holder": 1, "waiting": 1, "queue": [NaN]}]"#;
+    assert!(said.contains(lock), "{said}");
     assert!(said.contains(r#""locks_held":1"#) && said.contains(r#""percent":null"#), "{said}");
+}
+
+#[test]
+fn its_status_names_who_waits_for_a_lock_in_order_and_not_all_of_many() {
+    let mut stage = Stage::new(LeaderConfig::default());
+    let ask = |number: usize| {
+        format!(r#"{{"cmd": "lock_get", "lockid": "L", "requestor": "r{number}"}}"#)
+    };
+    let mut status = |numbers: std::ops::Range<usize>| {
+        numbers.for_each(|number| drop(stage.ask_here(&ask(number))));
+        stage.ask_here(r#"{"cmd": "dht_status", "dht": 1}"#)
+    };
+    assert!(status(0..1).contains(r#""holder": "r0", "waiting": 0, "queue": []}"#));
+    assert!(status(1..3).contains(r#""waiting": 2, "queue": ["r1", "r2"]}"#));
+    let said = status(3..103);
+    assert!(said.contains(r#""waiting": 102, "queue": ["r1", "#), "{said}");
+    assert!(said.contains(r#""r99", "r100"]}"#), "{said}");
 }

@@ -112,7 +112,11 @@ fn a_silent_party_costs_no_more_than_the_timeout() {
         ClientOptions { server: server.clone(), timeout_ms: 100, ..ClientOptions::default() };
     let client = BlockingClient::new(options).unwrap();
     let started = Instant::now();
-    assert_eq!(client.call_server(b"{}", &never), Err(ClientError::Unanswered(server)));
+    assert_eq!(client.call_server(b"{}", &never), Err(ClientError::Unanswered(server.clone())));
+    let read = client.call_server(br#"{"cmd": "query_all_keys"}"#, &never).unwrap_err();
+    let wanted =
+        format!("no reply from {server}; it was to read only, so nothing was changed: ask again");
+    assert_eq!(read.to_string(), wanted);
     assert!(started.elapsed() < PATIENCE);
 }
 

@@ -8,6 +8,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread;
 
 use dht::core::wire::frame::encode;
+use dht::core::wire::request::only_reads;
 use dht::net::{Answer, BlockingClient, ClientError, ClientOptions, Engine, Party, Remote, Work};
 
 const GET: &str = r#"{"cmd": "get", "key": "a"}"#;
@@ -107,7 +108,8 @@ fn sends(reply: &'static str, second: Second, requests: &[&str], ends: bool, see
             assert_eq!(client(request).unwrap(), reply.as_bytes(), "client {which}");
         }
         let wanted = ends.then(|| reply.as_bytes().to_vec());
-        let unanswered = ClientError::Unanswered(party.addr.clone());
+        let reads = only_reads(last.as_bytes());
+        let unanswered = ClientError::unanswered(party.addr.clone(), reads);
         assert_eq!(client(last), wanted.ok_or(unanswered), "client {which}");
         assert_eq!(party.counts(), seen, "client {which}");
     }

@@ -21,9 +21,19 @@ _SCALARS = (str, int, float, bool, type(None))
 
 
 def milliseconds(timeout: float) -> int:
-    """Return a timeout in seconds as the native module takes it; `ValueError` for nonsense."""
-    if not 0 < timeout <= TIMEOUT_S_MAX:
-        raise ValueError(f"a timeout is a number of seconds, more than 0, not {timeout!r}")
+    """Return a timeout in seconds as the native module takes it.
+
+    Raises:
+        ValueError: It is out of range.
+        TypeError: It is no number.
+    """
+    wrong = f"a timeout is a number of seconds, more than 0, not {timeout!r}"
+    try:
+        fits = 0 < timeout <= TIMEOUT_S_MAX
+    except TypeError:
+        raise TypeError(wrong) from None
+    if not fits:
+        raise ValueError(wrong)
     return max(1, round(timeout * 1000))
 
 

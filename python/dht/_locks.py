@@ -95,7 +95,8 @@ def settle(
     if failed is None:
         error: Exception = LockLost(
             f"lock {lock!r} was no longer held by {client!r} when it was released: the view leader"
-            " was restarted, or somebody else released it; look at what the lock protects"
+            " was restarted without a record, or somebody else released it; look at what the lock"
+            " protects"
         )
     else:
         error = type(failed)(_still_held(lock, client, failed))

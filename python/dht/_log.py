@@ -16,6 +16,7 @@ _TAKE_MS = 60_000
 _LEVELS = {
     "waiting": logging.WARNING,
     "lost": logging.ERROR,
+    "not_handed_over": logging.ERROR,
     "heartbeat_failed": logging.WARNING,
     "lease_refused": logging.WARNING,
     "unreachable": logging.WARNING,

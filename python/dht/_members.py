@@ -8,6 +8,13 @@ from dht._ring import LEADER, Ring
 State = Literal["running", "paused", "killed", "left"]
 """What has become of a node."""
 
+_WORDS: dict[State, str] = {
+    "running": "runs",
+    "paused": "is paused",
+    "killed": "was killed",
+    "left": "has left",
+}
+
 
 class _Member:
     """What servers and the view leader have in common."""
@@ -17,6 +24,7 @@ class _Member:
         self._name = name
         self._address = ""
         self._state: State = "killed"
+        self._over = False
 
     @property
     def address(self) -> str:
@@ -65,10 +73,21 @@ class _Member:
         self._ring.resume(self._name)
         self._state = "running"
 
+    def _is_over(self) -> None:
+        """Take in that the cluster has stopped."""
+        self._over = True
+
+    def _check_running(self) -> None:
+        if self._over:
+            raise RuntimeError(f"the cluster of {self._name} is not running; make another")
+
     def _need(self, *states: State) -> None:
+        self._check_running()
         if self.state not in states:
-            wanted = " or ".join(states)
-            raise RuntimeError(f"{self._name} ({self._address}) is {self.state}, not {wanted}")
+            wanted = " or ".join(_WORDS[state] for state in states)
+            raise RuntimeError(
+                f"{self._name} ({self._address}) {_WORDS[self.state]}; this needs one that {wanted}"
+            )
 
     def __repr__(self) -> str:
         """Return name, address and state."""
@@ -94,6 +113,8 @@ class ClusterServer(_Member):
     @property
     def state(self) -> State:
         """`running`, `paused`, `killed` or `left`."""
+        if self._over:
+            return self._state
         if self._leaving and self._state == "running" and self._ring.has_left(self._name):
             self._state = "left"
         return self._state
@@ -118,7 +139,9 @@ class ClusterServer(_Member):
 
         Raises:
             OSError: Another program has taken its port meanwhile.
+            RuntimeError: The cluster does not run.
         """
+        self._check_running()
         if self.state in ("running", "paused"):
             self.kill()
         self._begin()
@@ -186,7 +209,9 @@ class ClusterLeader(_Member):
 
         Raises:
             OSError: Another program has taken its port meanwhile.
+            RuntimeError: The cluster does not run.
         """
+        self._check_running()
         if self._state in ("running", "paused"):
             self.kill()
         self._begin()

@@ -18,6 +18,7 @@ class ClusterOptions:
 
     Raises:
         ValueError: An option is out of range, or makes no sense with this clock.
+        TypeError: An option is no number.
     """
 
     servers: int
@@ -32,16 +33,25 @@ class ClusterOptions:
         """Check everything."""
         if self.clock not in ("real", "virtual"):
             raise ValueError(f'clock is "real" or "virtual", not {self.clock!r}')
-        if self.servers < 0:
-            raise ValueError(f"servers is 0 or more, not {self.servers}")
-        if not 0 < self.lease < float("inf"):
-            raise ValueError(f"lease is a number of seconds above 0, not {self.lease}")
+        self._check_numbers()
         if self.clock == "real":
             for name in ("seed", "trace_lines", "check_rules"):
                 if getattr(self, name) not in (None, False):
                     raise ValueError(f'{name} needs clock="virtual": nobody controls real time')
         if self.clock == "virtual" and self.data_dir is not None:
             raise ValueError('data_dir needs clock="real": simulated nodes have no disk')
+        if self.data_dir is not None and not os.fspath(self.data_dir):
+            raise ValueError("data_dir is the name of a directory, such as ./data, not empty")
+
+    def _check_numbers(self) -> None:
+        if not isinstance(self.servers, int):
+            raise TypeError(f"servers is a whole number, 0 or more, not {self.servers!r}")
+        if not isinstance(self.lease, (int, float)):
+            raise TypeError(f"lease is a number of seconds above 0, not {self.lease!r}")
+        if self.servers < 0:
+            raise ValueError(f"servers is 0 or more, not {self.servers}")
+        if not 0 < self.lease < float("inf"):
+            raise ValueError(f"lease is a number of seconds above 0, not {self.lease}")
         if self.seed is not None and not 0 <= self.seed < 2**64:
             raise ValueError(f"seed is from 0 to 2**64 - 1, not {self.seed}")
         if self.trace_lines is not None and self.trace_lines < 0:

@@ -61,7 +61,7 @@ def decode(said: str, answers: Mapping[str, str | None], taken_at: float) -> Sta
         percent=ring["percent"],
         servers=tuple(_server(member, figures) for member in ring["members"]),
         ranges=tuple(_range(each) for each in ring["ranges"]),
-        locks=tuple(LockStatus(**lock) for lock in reply["locks"]),
+        locks=tuple(_lock(each) for each in reply["locks"]),
         locks_held=ring["locks_held"],
         taken_at=taken_at,
     )
@@ -84,6 +84,11 @@ def _range(said: dict[str, Any]) -> RangeStatus:
     return RangeStatus(
         said["start"], said["end"], said["revision"], said["state"], active, joining, leaving
     )
+
+
+def _lock(said: dict[str, Any]) -> LockStatus:
+    queue = tuple(said.get("queue", ()))  # which earlier leaders do not tell
+    return LockStatus(said["lock"], said["holder"], said["waiting"], queue)
 
 
 def _ask_all(wanted: list[str], transport: Transport) -> dict[str, str | None]:

@@ -69,6 +69,7 @@ class Cluster:
 
     Raises:
         ValueError: An option is out of range, or makes no sense with this clock.
+        TypeError: An option is no number.
 
     Example:
         >>> with Cluster(servers=3, lease=1.0) as cluster:
@@ -139,6 +140,8 @@ class Cluster:
             return
         self._check_home()
         self._state = "stopped"
+        for member in (self._leader, *self._servers):
+            member._is_over()
         try:
             for client, _ in self._clients:
                 client.close()

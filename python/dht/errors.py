@@ -91,8 +91,8 @@ class OutcomeUnknown(DhtError):
 class LockLost(DhtError):
     """The lock was not held to the end, so others may have held it as well meanwhile.
 
-    The view leader was started again, or somebody else released the lock. What the lock protects
-    has to be looked at.
+    The view leader was started again without a `data_dir`, or somebody else released the lock.
+    What the lock protects has to be looked at.
     """
 
 

@@ -41,7 +41,7 @@ class Failed:
 
     Attributes:
         address: The server's address.
-        reason: `lease expired`, `gone`, or `left` where that was planned.
+        reason: `lease expired`; `gone`, its process has ended; `restarted`; or `left` as planned.
         epoch: The epoch that began.
     """
 
@@ -177,8 +177,20 @@ class LeaderAway:
 
 
 @dataclass(frozen=True, slots=True)
+class NotHandedOver:
+    """A server leaves, and its data end with it: no other stays, and it has no `data_dir`.
+
+    Attributes:
+        keys: How many names end with it.
+    """
+
+    kind: ClassVar[Literal["not_handed_over"]] = "not_handed_over"
+    keys: int
+
+
+@dataclass(frozen=True, slots=True)
 class Left:
-    """A server that was asked to leave has left; others have its data."""
+    """A server that was asked to leave has left; others have its data, unless none stays."""
 
     kind: ClassVar[Literal["left"]] = "left"
 
@@ -224,6 +236,7 @@ Event: TypeAlias = (
     | Renamed
     | Leaving
     | LeaderAway
+    | NotHandedOver
     | Left
     | Printing
     | BadFrame
@@ -245,6 +258,7 @@ _MADE: dict[str, Callable[[dict[str, Any]], Event]] = {
     "renamed": lambda note: Renamed(note["requestor"]),
     "leaving": lambda note: Leaving(),
     "leader_away": lambda note: LeaderAway(),
+    "not_handed_over": lambda note: NotHandedOver(note["keys"]),
     "left": lambda note: Left(),
     "printing": lambda note: Printing(tuple(note["words"])),
     "bad_frame": lambda note: BadFrame(note["peer_ip"], note["why"]),

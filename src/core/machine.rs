@@ -276,6 +276,11 @@ pub enum Note {
     /// A server wants to leave, and nobody listens where its view leader was: whoever asked it may
     /// want to wait no longer. It goes on trying.
     LeaderAway,
+    /// A server leaves, and nobody has what it holds: no other stays, and it has no disk.
+    NotHandedOver {
+        /// How many names end with it.
+        keys: u64,
+    },
     /// A server that was asked to leave has left: its process may end now, and nothing that it is
     /// given later matters.
     Left,

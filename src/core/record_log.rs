@@ -99,6 +99,12 @@ pub fn frames_of(kind: Kind, file: &[u8]) -> Result<Vec<&[u8]>, LogError> {
     Ok(found)
 }
 
+/// How many bytes at the end of a file of frames are no whole frame, and are cut off.
+pub fn torn_bytes(file: &[u8], frames: &[&[u8]]) -> usize {
+    let sound: usize = frames.iter().map(|payload| FRAME_HEADER_BYTES + payload.len()).sum();
+    file.len() - FILE_HEADER_BYTES - sound
+}
+
 /// The version that a file names, whose frames were read.
 pub fn version(file: &[u8]) -> u32 {
     number(file, RECORD.0.len())
@@ -175,7 +181,11 @@ mod tests {
         let one = file(&[b"first"]).len();
         for length in FILE_HEADER_BYTES..=whole.len() {
             let wanted = usize::from(length >= one) + usize::from(length == whole.len());
-            assert_eq!(frames(&whole[..length]).unwrap().len(), wanted, "{length} bytes");
+            let file = &whole[..length];
+            let found = frames(file).unwrap();
+            assert_eq!(found.len(), wanted, "{length} bytes");
+            let end = [FILE_HEADER_BYTES, one, whole.len()][wanted];
+            assert_eq!(torn_bytes(file, &found), length - end, "{length} bytes");
         }
     }
 

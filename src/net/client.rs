@@ -68,12 +68,22 @@ pub enum ClientError {
     /// May have happened: the request was sent, and none of the ports gave a reply in time.
     #[error("no reply from {0}; it may have happened, so look before you ask again")]
     Unanswered(String),
+    /// The same of a request that only reads.
+    #[error("no reply from {0}; it was to read only, so nothing was changed: ask again")]
+    UnansweredRead(String),
     /// May have happened: the client was closed, or its process is about to end.
     #[error("the client was closed before the answer; what was asked for may have happened")]
     Abandoned,
     /// An operation on the ring failed.
     #[error(transparent)]
     Op(#[from] OpError),
+}
+
+impl ClientError {
+    /// No reply came from `name` to a request that was sent, and that only `reads`.
+    pub fn unanswered(name: String, reads: bool) -> Self {
+        if reads { ClientError::UnansweredRead(name) } else { ClientError::Unanswered(name) }
+    }
 }
 
 impl From<Interrupted> for ClientError {
@@ -197,7 +207,7 @@ impl BlockingClient {
         stop: StopCheck,
     ) -> Result<Vec<u8>, ClientError> {
         self.check(request.len())?;
-        let mut round = Round::new(hosts);
+        let mut round = Round::new(hosts, request);
         let reuse = Reuse::of(request);
         for addr in &hosts.addrs {
             let patience = self.patience(timeout_ms, stop);

@@ -77,6 +77,18 @@ pub enum DiskError {
     /// The file is no record that this program reads.
     #[error("{0}: {1}; nothing was changed; {hint}", hint = log_hint(.1))]
     Unreadable(String, LogError),
+    /// A file of a server's data is missing, and another is there.
+    #[error("{0}: the file is missing; nothing was changed; {DATA_HINT}")]
+    Missing(String),
+    /// What was named is a file.
+    #[error("{0} is no directory; choose another name, or move the file away")]
+    NoDirectory(String),
+    /// There is nothing of the name that was given.
+    #[error("{0}: there is no such directory; name the --data-dir of a server or a view leader")]
+    Absent(String),
+    /// No name was given.
+    #[error("the name of the directory is empty; give one, such as ./data")]
+    Unnamed,
     /// Its checksums are right, and what the record says cannot be.
     #[error("{0}: {1}; nothing was changed; {hint}", hint = log_hint(&LogError::NotOurs))]
     Senseless(String, RecordError),
@@ -90,7 +102,7 @@ pub enum DiskError {
     #[error("{0}: {1}; nothing was changed; {DATA_HINT}")]
     SenselessRow(String, DataError),
     /// The system does not let us.
-    #[error("{0}: {1}")]
+    #[error("{0}: {1}; {hint}", hint = io_hint(.1))]
     Io(String, io::Error),
 }
 
@@ -99,6 +111,17 @@ const DATA_HINT: &str =
     "put a sound copy in its place, or choose another directory and let the ring fill it";
 
 const NEWER_HINT: &str = "start the newer program, or choose another directory";
+
+fn io_hint(error: &io::Error) -> &'static str {
+    use io::ErrorKind as Kind;
+    match error.kind() {
+        Kind::StorageFull | Kind::QuotaExceeded => "make room there, or choose another directory",
+        Kind::FileTooLarge => "raise the limit on the size of files, as `ulimit -f` shows it",
+        Kind::ReadOnlyFilesystem => "mount it to be written, or choose another directory",
+        Kind::PermissionDenied => "let this user read and write there, or choose another directory",
+        _ => "mend that, or choose another directory",
+    }
+}
 
 fn log_hint(error: &LogError) -> &'static str {
     match error {
@@ -118,14 +141,31 @@ fn header_hint(error: HeaderError) -> &'static str {
 
 /// Makes a directory where there is none, and locks it until what this returns is closed.
 pub(super) fn lock(path: &Path) -> Result<File, DiskError> {
+    check_name(path)?;
     fs::create_dir_all(path).map_err(|error| DiskError::Io(path.display().to_string(), error))?;
     lock_existing(path)
 }
 
+/// Refuses what is no name of a directory.
+pub(super) fn check_name(path: &Path) -> Result<(), DiskError> {
+    if path.as_os_str().is_empty() {
+        return Err(DiskError::Unnamed);
+    }
+    // Of what cannot be looked at, the system tells more where it is opened.
+    match fs::metadata(path) {
+        Ok(found) if !found.is_dir() => Err(DiskError::NoDirectory(path.display().to_string())),
+        _ => Ok(()),
+    }
+}
+
 /// Locks a directory that is there.
 pub(super) fn lock_existing(path: &Path) -> Result<File, DiskError> {
+    check_name(path)?;
     let shown = path.display().to_string();
-    let lock = File::open(path).map_err(|error| DiskError::Io(shown.clone(), error))?;
+    let lock = File::open(path).map_err(|error| match error.kind() {
+        io::ErrorKind::NotFound => DiskError::Absent(shown.clone()),
+        _ => DiskError::Io(shown.clone(), error),
+    })?;
     match lock.try_lock() {
         Ok(()) => Ok(lock),
         Err(TryLockError::WouldBlock) => Err(DiskError::InUse(shown)),
@@ -139,4 +179,26 @@ pub(super) fn refuse_other(path: &Path, file: &str, who: &'static str) -> Result
         return Err(DiskError::OtherRole(path.display().to_string(), who));
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_error_of_the_system_says_what_to_do() {
+        // As Linux numbers them: no space, too large, read-only, not permitted, and another.
+        for (number, advice) in [
+            (28, "make room there"),
+            (27, "raise the limit on the size of files"),
+            (30, "mount it to be written"),
+            (13, "let this user read and write there"),
+            (5, "mend that, or choose another directory"),
+        ] {
+            let error = io::Error::from_raw_os_error(number);
+            let said = DiskError::Io("data".to_owned(), error).to_string();
+            let wanted = format!("(os error {number}); {advice}");
+            assert!(said.starts_with("data: ") && said.contains(&wanted), "{said}");
+        }
+    }
 }

@@ -10,10 +10,11 @@ use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 
 use super::directory::{self, DiskError};
+use super::inspect::LeaderContents;
 use super::store;
 use super::writer::Writer;
 use crate::core::leader::record::Record;
-use crate::core::record_log::{append_frame, file_header, frames, version};
+use crate::core::record_log::{append_frame, file_header, frames, torn_bytes, version};
 
 /// The file with the record.
 pub const FILE: &str = "leader.record";
@@ -63,14 +64,15 @@ impl Directory {
     }
 }
 
-/// Reads the record in a directory, changes nothing, and says which version of the format it has.
-pub(super) fn look(path: &Path) -> Result<(Record, u32), DiskError> {
+/// Reads the record in a directory, and changes nothing.
+pub(super) fn look(path: &Path) -> Result<LeaderContents, DiskError> {
     let _lock = directory::lock_existing(path)?;
     let file = path.join(FILE);
     let shown = file.display().to_string();
     let bytes = fs::read(&file).map_err(|error| DiskError::Io(shown.clone(), error))?;
     let record = read(&bytes, &shown)?;
-    Ok((record, version(&bytes)))
+    let torn_bytes = frames(&bytes).map_or(0, |found| torn_bytes(&bytes, &found)) as u64;
+    Ok(LeaderContents { version: version(&bytes), torn_bytes, record })
 }
 
 fn read(bytes: &[u8], shown: &str) -> Result<Record, DiskError> {

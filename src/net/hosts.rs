@@ -9,6 +9,7 @@ use super::client::ClientError;
 use crate::core::client::OpError;
 use crate::core::machine::CallError;
 use crate::core::wire::json::Object;
+use crate::core::wire::request::only_reads;
 
 /// The ports that servers try in order.
 pub const SERVER_PORTS: Range<u16> = 38_000..38_010;
@@ -62,12 +63,13 @@ impl Hosts {
 #[derive(Debug)]
 pub(super) struct Round<'a> {
     hosts: &'a Hosts,
+    request: &'a [u8],
     maybe: bool,
 }
 
 impl<'a> Round<'a> {
-    pub(super) fn new(hosts: &'a Hosts) -> Self {
-        Round { hosts, maybe: false }
+    pub(super) fn new(hosts: &'a Hosts, request: &'a [u8]) -> Self {
+        Round { hosts, request, maybe: false }
     }
 
     /// Takes what an address gave. `Some`: that is the answer. An `error` means that another program
@@ -81,7 +83,11 @@ impl<'a> Round<'a> {
     /// The error where none was an answer.
     pub(super) fn give_up(self) -> ClientError {
         let name = self.hosts.name.clone();
-        if self.maybe { ClientError::Unanswered(name) } else { ClientError::Unreachable(name) }
+        if self.maybe {
+            ClientError::unanswered(name, only_reads(self.request))
+        } else {
+            ClientError::Unreachable(name)
+        }
     }
 }
 

@@ -16,8 +16,19 @@ use crate::core::wire::text::Text;
 pub enum Contents {
     /// A server's data.
     Server(Box<ServerContents>),
-    /// A view leader's record, and the version of its format.
-    Leader(Box<Record>, u32),
+    /// A view leader's record.
+    Leader(Box<LeaderContents>),
+}
+
+/// What a view leader has on disk.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct LeaderContents {
+    /// The version of the format.
+    pub version: u32,
+    /// How many bytes at the end are no whole change, and are cut off.
+    pub torn_bytes: u64,
+    /// The record.
+    pub record: Record,
 }
 
 /// What a server has on disk.
@@ -43,16 +54,21 @@ pub struct ServerContents {
     pub local_bytes: u64,
     /// How many requests are remembered.
     pub requests: u64,
+    /// How many bytes at the end of the log are no whole change, and are cut off.
+    pub torn_bytes: u64,
 }
 
 /// Looks at a directory: every page and every row is checked, and nothing is changed.
 pub fn inspect(path: &Path) -> Result<Contents, DiskError> {
     if path.join(RECORD_FILE).exists() {
-        let (record, version) = disk::look(path)?;
-        return Ok(Contents::Leader(Box::new(record), version));
+        return Ok(Contents::Leader(Box::new(disk::look(path)?)));
     }
     let store = open(path)?;
-    let mut found = ServerContents { version: store.version(), ..ServerContents::default() };
+    let mut found = ServerContents {
+        version: store.version(),
+        torn_bytes: store.torn_bytes() as u64,
+        ..ServerContents::default()
+    };
     store.with_rows(|rows| rows.for_each(|row| found.count(row)))?;
     Ok(Contents::Server(Box::new(found)))
 }
@@ -78,6 +94,7 @@ pub fn export(
 
 fn open(path: &Path) -> Result<Store, DiskError> {
     if path.is_dir() && !path.join(store::FILE).exists() {
+        store::refuse_missing(path)?;
         return Err(DiskError::Empty(path.display().to_string()));
     }
     Store::open_to_read(path)

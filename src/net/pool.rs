@@ -9,7 +9,7 @@ use std::collections::HashMap;
 
 use crate::core::machine::CallError;
 use crate::core::wire::json::Object;
-use crate::core::wire::request::Request;
+use crate::core::wire::request::only_reads;
 
 /// Which connections a request may go on, beside a new one.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -27,10 +27,7 @@ pub(super) enum Reuse {
 impl Reuse {
     /// What is right for a request that is sent as it is.
     pub(super) fn of(message: &[u8]) -> Reuse {
-        match Request::parse(message) {
-            Ok(request) if request.command.only_reads() => Reuse::Any,
-            _ => Reuse::Proven,
-        }
+        if only_reads(message) { Reuse::Any } else { Reuse::Proven }
     }
 
     /// Whether to send it again, on a new connection, after it failed on one that was used before.

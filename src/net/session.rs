@@ -273,7 +273,7 @@ impl Session {
         let reuse = Reuse::of(&message);
         let timeout = Duration::from_millis(self.timeout_ms);
         let task = spawn_local(async move {
-            let mut round = Round::new(&hosts);
+            let mut round = Round::new(&hosts, &message);
             for addr in &hosts.addrs {
                 let result = calls.call(addr, &message, reuse, later(timeout)).await;
                 if let Some(reply) = round.judge(result) {

@@ -34,10 +34,13 @@ pub(super) fn check_data<'py>(py: Python<'py>, path: PathBuf) -> PyResult<Bound<
             facts.set_item("locals", server.locals)?;
             facts.set_item("local_bytes", server.local_bytes)?;
             facts.set_item("requests", server.requests)?;
+            facts.set_item("torn_bytes", server.torn_bytes)?;
         }
-        Contents::Leader(record, version) => {
+        Contents::Leader(leader) => {
+            let record = leader.record;
             facts.set_item("role", "view leader")?;
-            facts.set_item("version", version)?;
+            facts.set_item("version", leader.version)?;
+            facts.set_item("torn_bytes", leader.torn_bytes)?;
             facts.set_item("epoch", record.counts.epoch)?;
             facts.set_item("members", record.members.keys().collect::<Vec<_>>())?;
             facts.set_item("denied", record.denied.len())?;

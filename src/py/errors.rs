@@ -47,7 +47,9 @@ pub(super) fn from_client(error: &ClientError) -> PyErr {
         ClientError::Closed => PyValueError::new_err(text),
         ClientError::TooLarge { .. } => MessageTooLarge::new_err(text),
         ClientError::Unreachable(_) => ServerUnreachable::new_err(text),
-        ClientError::Unanswered(_) | ClientError::Abandoned => OutcomeUnknown::new_err(text),
+        ClientError::Unanswered(_) | ClientError::UnansweredRead(_) | ClientError::Abandoned => {
+            OutcomeUnknown::new_err(text)
+        }
         ClientError::Op(error) => match error {
             OpError::NoViewLeader(_) => NoViewLeader::new_err(text),
             OpError::NoServers => NoServers::new_err(text),

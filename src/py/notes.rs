@@ -44,6 +44,7 @@ pub(super) fn describe(note: &Note) -> (&'static str, String) {
         Note::Recovering => ("recovering", fields),
         Note::Leaving => ("leaving", fields),
         Note::LeaderAway => ("leader_away", fields),
+        Note::NotHandedOver { keys } => ("not_handed_over", fields.number("keys", *keys)),
         Note::Left => ("left", fields),
         Note::BadFrame { peer_ip, why } => {
             ("bad_frame", fields.text("peer_ip", peer_ip).text("why", why))

@@ -146,6 +146,6 @@ fn pair(item: &Bound<'_, PyAny>) -> PyResult<(String, Slot)> {
 fn checked_slot(slot: i64) -> PyResult<Slot> {
     match Slot::try_from(slot) {
         Ok(slot) if slot < SLOT_COUNT => Ok(slot),
-        _ => Err(PyValueError::new_err(format!("{slot} is not in 0..{SLOT_COUNT}"))),
+        _ => Err(PyValueError::new_err(format!("{slot} is not from 0 to {}", SLOT_COUNT - 1))),
     }
 }

@@ -13,6 +13,7 @@ use crate::core::leader::LeaderConfig;
 use crate::core::machine::{CallError, Millis};
 use crate::core::server::ServerConfig;
 use crate::core::wire::frame::FRAME_BYTES_MAX;
+use crate::core::wire::request::only_reads;
 use crate::net::{ClientError, error_reply};
 use crate::sim::{Cluster, Expected, Rng};
 
@@ -185,7 +186,8 @@ impl SimCluster {
         match reply {
             Some(Ok(reply)) => to_ascii(reply.as_bytes()),
             Some(Err(CallError::Lost(_))) | None => {
-                Err(from_client(&ClientError::Unanswered(address.to_owned())))
+                let reads = only_reads(request.as_bytes());
+                Err(from_client(&ClientError::unanswered(address.to_owned(), reads)))
             }
             Some(Err(CallError::Refused | CallError::NotSent(_))) => {
                 let error = ClientError::Unreachable(address.to_owned()).to_string();

@@ -101,6 +101,15 @@ def test_timeouts_that_make_no_sense(timeout: float) -> None:
         dht.AsyncClient(timeout=timeout)
 
 
+@pytest.mark.parametrize("timeout", [None, "5"])
+def test_timeouts_that_are_no_numbers(timeout: float) -> None:
+    """The error is a sentence that says what a timeout is."""
+    wanted = f"a timeout is a number of seconds, more than 0, not {timeout!r}"
+    for kind in (dht.Client, dht.AsyncClient):
+        with pytest.raises(TypeError, match=wanted):
+            kind(timeout=timeout)
+
+
 def test_definite_errors_are_no_unknown_ones() -> None:
     """The two kinds have no class in common but `DhtError`."""
     definite = [
@@ -143,6 +152,15 @@ def test_a_silent_party() -> None:
             client.set("a", 1)
         with pytest.raises(dht.OutcomeUnknown, match="may have happened"):
             client.lock_release("a", "ann")
+        reads = (
+            lambda: client.get("a"),
+            client.query_all_keys,
+            client.query_servers,
+            client.status,
+        )
+        for read in reads:
+            with pytest.raises(dht.OutcomeUnknown, match="so nothing was changed: ask again"):
+                read()
 
 
 def test_a_refusal(client: dht.Client) -> None:

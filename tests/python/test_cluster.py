@@ -69,7 +69,9 @@ def test_two_deaths_and_a_join(cluster: Cluster) -> None:
     for server in cluster.servers[:2]:
         server.kill()
         assert server.state == "killed"
-        with pytest.raises(RuntimeError, match=r"server \d .* is killed, not running"):
+        with pytest.raises(
+            RuntimeError, match=r"server \d .* was killed; this needs one that runs"
+        ):
             server.keys()
     assert [client.getr(name) for name in NAMES] == NAMES
     cluster.wait_settled()
@@ -165,7 +167,7 @@ def test_a_leave_that_nobody_arranges(cluster: Cluster) -> None:
         return leaver.state == "left"
 
     wait_until(left, what="it goes on leaving")
-    with pytest.raises(RuntimeError, match="is left, not running or paused"):
+    with pytest.raises(RuntimeError, match="has left; this needs one that runs or is paused"):
         leaver.kill()
     leaver.restart()
     cluster.wait_settled()
@@ -214,15 +216,15 @@ def test_locks_and_the_view(cluster: Cluster) -> None:
 def test_misuse_is_told(cluster: Cluster) -> None:
     """Every call that cannot do what it says is an error."""
     server = cluster.servers[0]
-    with pytest.raises(RuntimeError, match="is running, not paused"):
+    with pytest.raises(RuntimeError, match="runs; this needs one that is paused"):
         server.resume()
     server.pause()
-    with pytest.raises(RuntimeError, match="is paused, not running"):
+    with pytest.raises(RuntimeError, match="is paused; this needs one that runs"):
         server.pause()
-    with pytest.raises(RuntimeError, match="is paused, not running"):
+    with pytest.raises(RuntimeError, match="is paused; this needs one that runs"):
         server.keys()
     server.kill()
-    with pytest.raises(RuntimeError, match="is killed, not running or paused"):
+    with pytest.raises(RuntimeError, match="was killed; this needs one that runs or is paused"):
         server.kill()
     with pytest.raises(ValueError, match="0 or more"):
         cluster.advance(-1)
@@ -249,6 +251,20 @@ def test_before_and_after(clock: Clock) -> None:
         client.getr("a")
     assert cluster.check_linearizable() == 2
     cluster.stop()
+    server, leader = cluster.servers[0], cluster.viewleader
+    for act in (server.kill, server.leave, server.restart, leader.pause, leader.restart):
+        with pytest.raises(RuntimeError, match="is not running; make another"):
+            act()
+
+
+def test_options_that_are_no_numbers() -> None:
+    """The error is a sentence; an empty directory would be the root of all."""
+    with pytest.raises(TypeError, match="servers is a whole number, 0 or more, not '3'"):
+        Cluster("3")  # type: ignore[arg-type]
+    with pytest.raises(TypeError, match="lease is a number of seconds above 0, not None"):
+        Cluster(lease=None)  # type: ignore[arg-type]
+    with pytest.raises(ValueError, match="data_dir is the name of a directory"):
+        Cluster(data_dir="")
 
 
 @pytest.mark.parametrize("clock", CLOCKS)

@@ -32,7 +32,7 @@ def test_sigterm_hands_over_under_load(make_ring: Callable[..., Ring]) -> None:
     leaver = ring.servers.pop(0)
     terminate(leaver)
     assert left_cleanly(leaver)
-    assert ring.leader.saw(f"Server {leaver.address} left: left")
+    assert ring.leader.saw(f"Server {leaver.address} is out of the view: it has left as planned")
     load.goes_on()
     load.stop()
     ring.wait_placed([*pairs, "a", "b", "c", "d", "e"])
@@ -103,7 +103,8 @@ def test_drain_over_the_wire(make_ring: Callable[..., Ring]) -> None:
     assert unreadable(ring.connect(), pairs) == {}
     printed, errors, status = ask(ring, "drain", leaver.address)
     assert (printed, status) == ("", 1)
-    assert errors.startswith("dht drain: error: ") and errors.count("\n") == 1
+    wanted = f"can't connect to {leaver.address}; name a server that runs, as `dht status` lists it"
+    assert errors == f"dht drain: error: {wanted}\n"
 
 
 def test_drain_that_takes_too_long(make_ring: Callable[..., Ring]) -> None:
@@ -115,6 +116,23 @@ def test_drain_that_takes_too_long(make_ring: Callable[..., Ring]) -> None:
     assert status == 1 and "goes on trying" in errors
     ring.leader.process.send_signal(signal.SIGCONT)
     assert left_cleanly(server)
+
+
+def test_the_last_server_says_what_ends_with_it(make_ring: Callable[..., Ring]) -> None:
+    """Nobody has its data any more: a line for whoever ends it, by a signal or over the wire."""
+    lost = "DATA LOST: 7 names end with this server; no other stays that could take them over"
+    for over_the_wire in (False, True):
+        ring = make_ring(1)
+        store(ring.connect(), {f"name-{number}": number for number in range(7)})
+        last = ring.servers[0]
+        if over_the_wire:
+            printed, errors, status = ask(ring, "drain", last.address)
+            assert (printed.splitlines()[-1], status) == (f"{last.address} has left", 0)
+            assert errors.startswith(f"dht drain: {last.address} was the last server: ")
+        else:
+            terminate(last)
+        assert last.wait(30) == 0
+        assert last.errors[-3:] == [LEAVES, f"{lost}, and it has no --data-dir", HAS_LEFT]
 
 
 def test_restart_safe(make_ring: Callable[..., Ring]) -> None:

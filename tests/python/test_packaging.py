@@ -79,12 +79,16 @@ def test_what_is_in_the_wheel(wheel: Path) -> None:
         files = set(archive.namelist())
         (entry,) = [file for file in files if file.endswith("entry_points.txt")]
         commands = archive.read(entry).decode()
+        (entry,) = [file for file in files if file.endswith(".dist-info/METADATA")]
+        metadata = archive.read(entry).decode()
     assert {"dht/__init__.py", "dht/py.typed", "dht/_dht.pyi", "dht/_dht.abi3.so"} <= files
     assert {"dht/common.py", "dht/common2.py"} <= files
     assert not [file for file in files if file.startswith(("tests/", "src/")) or ".pyc" in file]
     assert any("LICENSE" in file for file in files)
     for command in ("viewleader.py", "server.py", "client.py"):
         assert f"{command}=" in commands.replace(" ", "")
+    needs = [line for line in metadata.splitlines() if line.startswith("Requires-Dist:")]
+    assert [line for line in needs if "extra ==" not in line] == ["Requires-Dist: rich>=13"]
 
 
 @pytest.mark.timeout(BUILD_SECONDS)

@@ -93,7 +93,7 @@ def test_status_of_a_ring(make_ring: Callable[..., Ring]) -> None:
     ring = make_ring(3)
     store(ring.connect(), {f"name-{number}": number for number in range(50)})
     with dht.Client(ring.leader.address) as client:
-        for requestor in ("one", "two"):
+        for requestor in ("one", "two", "three"):
             request = {"cmd": "lock_get", "lockid": "L", "requestor": requestor}
             host, port = ring.leader.address.rsplit(":", 1)
             common.send_receive(host, int(port), request)
@@ -108,7 +108,8 @@ def test_status_of_a_ring(make_ring: Callable[..., Ring]) -> None:
             assert each.figures and each.figures.keys == 50
             assert each.figures.program == dht.__version__
         lock = said.locks[0]
-        assert (lock.lock, lock.holder, lock.waiting, said.locks_held) == ("L", "one", 1, 1)
+        assert (lock.lock, lock.holder, lock.waiting, said.locks_held) == ("L", "one", 2, 1)
+        assert lock.queue == ("two", "three")
 
     async def awaited() -> Status:
         async with dht.AsyncClient(ring.leader.address) as client:
@@ -120,9 +121,11 @@ def test_status_of_a_ring(make_ring: Callable[..., Ring]) -> None:
     printed, errors, code = ask(ring, "status", "--json")
     assert (errors, code, printed.count("\n")) == ("", 0, 1)
     assert json.loads(printed)["epoch"] == said.epoch
+    assert json.loads(printed)["locks"][0]["queue"] == ["two", "three"]
     printed, errors, code = ask(ring, "status")
     assert (errors, code) == ("", 0)
-    assert '"L" held by "one", 1 waiting' in printed
+    assert '  "L" held by "one", 2 waiting: "two", "three"\n' in printed
+    assert "\x1b" not in printed
     assert all(f"{address} " in printed for address in ring.addresses())
     silent = ring.servers[0]
     silent.process.send_signal(signal.SIGSTOP)

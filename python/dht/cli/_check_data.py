@@ -23,6 +23,13 @@ def run(args: argparse.Namespace) -> int:
     facts = _dht.check_data(args.directory)
     describe = _server if facts["role"] == "server" else _leader
     _output.out([f"role: {facts['role']}", f"format version: {facts['version']}", *describe(facts)])
+    if torn := facts["torn_bytes"]:
+        _output.out(
+            [
+                f"cut off: the last {torn} bytes of the log are no whole change; a crash leaves"
+                " that, of what nobody was told, or damage of the last change"
+            ]
+        )
     _output.out(["sound: every checksum and every row is right"])
     return 0
 

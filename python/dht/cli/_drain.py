@@ -24,6 +24,7 @@ OPTIONS = [
 ]
 
 POLL_S = 0.1
+LIST = "`dht status`"
 ASK_TIMEOUT_MS = 2_000
 
 
@@ -35,7 +36,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     """Return the exit status: 0 where the server has left."""
     if ":" not in args.address:
-        raise ValueError(f"{args.address!r} names no port; give HOST:PORT")
+        raise ValueError(f"{args.address!r} names no port; give HOST:PORT as {LIST} lists it")
     native = _dht.Client(viewleader=args.viewleader, server=args.address, timeout_ms=ASK_TIMEOUT_MS)
     try:
         return _drain(native, args)
@@ -47,7 +48,9 @@ def _drain(native: _dht.Client, args: argparse.Namespace) -> int:
     deadline = time.monotonic() + args.timeout / 1000
     asked = _ask(native.call_server, "dht_leave")
     if "error" in asked:
-        raise ConnectionError(asked["error"])
+        why = str(asked["error"])
+        advice = f"; name a server that runs, as {LIST} lists it"
+        raise ConnectionError(why + advice if why.startswith("can't connect") else why)
     identity = asked["id"]
     _output.out([f"{args.address} hands over what it holds"])
     while _is_there(native, identity):
@@ -63,6 +66,13 @@ def _drain(native: _dht.Client, args: argparse.Namespace) -> int:
     if any(member["id"] == identity for member in members):
         raise ConnectionError(f"{args.address} has ended before it had left; see its output")
     _output.out([f"{args.address} has left"])
+    if "dht" in view and not members:
+        _output.err(
+            [
+                f"dht drain: {args.address} was the last server: nobody else has what it held, and"
+                " only a --data-dir keeps it"
+            ]
+        )
     return 0
 
 

@@ -5,7 +5,7 @@ import sys
 from collections.abc import Iterable, Iterator
 from itertools import islice
 from pathlib import Path
-from typing import TextIO
+from typing import BinaryIO
 
 from dht import _dht
 from dht.cli import _options, _output
@@ -39,14 +39,24 @@ def run(args: argparse.Namespace) -> int:
     native = _dht.Client(viewleader=args.viewleader, timeout_ms=args.timeout)
     try:
         if args.file == "-":
-            return _store(native, sys.stdin)
-        with Path(args.file).open(encoding="utf-8") as lines:
+            return _store(native, sys.stdin.buffer)
+        with _opened(args.file) as lines:
             return _store(native, lines)
     finally:
         native.close()
 
 
-def _store(native: _dht.Client, lines: TextIO) -> int:
+def _opened(name: str) -> BinaryIO:
+    try:
+        return Path(name).open("rb")
+    except OSError as error:
+        raise OSError(
+            f"can't read {name!r}: {error.strerror}; name a file of lines as `dht export` prints "
+            "them, or - for standard input"
+        ) from None
+
+
+def _store(native: _dht.Client, lines: BinaryIO) -> int:
     stored = 0
     failed: list[str] = []
     wrong = ""
@@ -60,7 +70,8 @@ def _store(native: _dht.Client, lines: TextIO) -> int:
         results = native.setr_many(batch) if batch else []
         for (name, _), result in zip(batch, results, strict=True):
             if isinstance(result, _dht.DhtError):
-                failed.append(f"{name}: {' '.join(str(result).split())}")
+                why = _options.in_options(" ".join(str(result).split()))
+                failed.append(f"{name}: {why}")
             else:
                 stored += 1
         if wrong or not batch:
@@ -69,15 +80,18 @@ def _store(native: _dht.Client, lines: TextIO) -> int:
     return 1 if failed or wrong else 0
 
 
-def _pairs(lines: Iterable[str]) -> Iterator[tuple[str, str]]:
+def _pairs(lines: Iterable[bytes]) -> Iterator[tuple[str, str]]:
     for number, line in enumerate(lines, 1):
         if line.strip():
             try:
-                yield _dht.read_pair(line)
+                yield _dht.read_pair(line.decode())
+            except UnicodeDecodeError:
+                why = "not UTF-8"
             except ValueError as error:
-                raise ValueError(
-                    f"line {number} is {error}; nothing from it on is stored"
-                ) from None
+                why = str(error)
+            else:
+                continue
+            raise ValueError(f"line {number} is {why}; nothing from it on is stored")
 
 
 def _tell(stored: int, failed: list[str], wrong: str) -> None:

@@ -31,13 +31,23 @@ _ERR = {
     "recovering": "Restarted; learning from the servers what they hold",
     "leaving": "Leaving the ring; handing over what this server holds",
     "leader_away": "Can't leave the ring: nobody listens where the view leader was",
+    "not_handed_over": "DATA LOST: {keys} names end with this server; no other stays that could"
+    " take them over, and it has no --data-dir",
     "left": "Left the ring",
 }
 
 _ERR_UNLESS_QUIET = {
     "joined": "Server {addr} joined at position {position}, epoch {epoch}",
-    "failed": "Server {addr} left: {why}, epoch {epoch}",
+    "failed": "Server {addr} is out of the view: {reason}, epoch {epoch}",
     "bad_frame": "Refused a message from {peer_ip}: {why}",
+}
+
+
+_REASONS = {
+    "lease expired": "its lease has expired",
+    "gone": "its process has ended",
+    "restarted": "it was started again",
+    "left": "it has left as planned",
 }
 
 
@@ -77,6 +87,8 @@ def _filled(template: str, text: str, py2: bool) -> str:
 
 def _shown(fields: dict[str, Any], py2: bool) -> dict[str, str]:
     shown = {name: bare(value, py2=py2) for name, value in fields.items()}
+    if "why" in fields:
+        shown["reason"] = _REASONS.get(fields["why"], shown["why"])
     if "words" in fields:
         shown["words"] = " ".join(bare(word, py2=py2) for word in fields["words"])
     if "holders" in fields:

@@ -1,44 +1,44 @@
-"""The lines of `dht status`, made by hand: plain text needs no library, and goes through a pipe."""
+"""The lines of `dht status` without a terminal: plain text that keeps its form for programs."""
 
 import json
 from collections.abc import Sequence
 
-from dht.status import ServerStatus, Status, Transfer
+from dht.status import LockStatus, ServerStatus, Status, Transfer
 
 _BAR_WIDTH = 20
-_HEAD = ("address", "position", "lease left", "slots as primary", "keys", "bytes", "version", "")
+HEAD = ("address", "position", "lease left", "slots as primary", "keys", "bytes", "version", "")
 
 
 def lines(status: Status) -> list[str]:
     """Return what to print for one look at a ring."""
-    result = [_summary(status)]
-    rows = [_HEAD, *(_server(status, server) for server in status.servers)]
+    result = [summary(status)]
+    rows = [HEAD, *(server(status, each) for each in status.servers)]
     if len(rows) > 1:
         result += ["", *_columns(rows)]
     moving = [_transfer(transfer) for transfer in status.transfers]
     if moving:
         result += ["", "Syncing:", *moving]
-    waiting = [each for each in status.ranges if each.state == "waiting"]
-    if waiting:
-        result += ["", "Waiting:"]
-        for each in waiting:
-            holders = ", ".join(each.active)
-            result.append(f"  slots {each.start} to {each.end - 1} for {holders}")
+    wait = waiting(status)
+    if wait:
+        result += ["", "Waiting:", *(f"  {line}" for line in wait)]
     if status.locks:
         result += ["", f"Locks ({status.locks_held} held):"]
         for lock in status.locks:
             name, holder = json.dumps(lock.lock), json.dumps(lock.holder)
-            result.append(f"  {name} held by {holder}, {lock.waiting} waiting")
+            names = queue(lock)
+            text = f"  {name} held by {holder}, {lock.waiting} waiting"
+            result.append(f"{text}: {names}" if names else text)
     return result
 
 
-def _summary(status: Status) -> str:
+def summary(status: Status) -> str:
+    """Return the ring in one line."""
     states = [
         f"{status.slots(state)} slots {state}" for state in ("settled", "syncing", "dropping")
     ]
     states = [text for text in states if not text.startswith("0 ")]
-    waiting = status.slots("waiting")
-    states += [f"{waiting} slots waiting"] if waiting else []
+    wait = status.slots("waiting")
+    states += [f"{wait} slots waiting"] if wait else []
     states += ["recovering"] if status.recovering else []
     states += [f"rebalancing {status.percent}%"] if status.percent is not None else []
     count = len(status.servers)
@@ -46,7 +46,21 @@ def _summary(status: Status) -> str:
     return ", ".join([ring, f"revision {status.revision}", *states, f"version {status.program}"])
 
 
-def _server(status: Status, server: ServerStatus) -> tuple[str, ...]:
+def waiting(status: Status) -> list[str]:
+    """Return for each range that waits, whom it waits for."""
+    ranges = [each for each in status.ranges if each.state == "waiting"]
+    return [f"slots {each.start} to {each.end - 1} for {', '.join(each.active)}" for each in ranges]
+
+
+def queue(lock: LockStatus) -> str:
+    """Return the names of those who wait for a lock, next one first."""
+    names = ", ".join(json.dumps(name) for name in lock.queue)
+    more = lock.waiting - len(lock.queue)
+    return f"{names} and {more} more" if names and more > 0 else names
+
+
+def server(status: Status, server: ServerStatus) -> tuple[str, ...]:
+    """Return a server's cells under `HEAD`."""
     figures = server.figures
     held = (str(figures.keys), size(figures.bytes), figures.program) if figures else ("?",) * 3
     marks = ["leaving"] if server.leaving else []
@@ -78,11 +92,16 @@ def _columns(rows: Sequence[tuple[str, ...]]) -> list[str]:
 def _transfer(transfer: Transfer) -> str:
     filled = int(transfer.share * _BAR_WIDTH)
     bar = "#" * filled + "." * (_BAR_WIDTH - filled)
+    return f"  [{bar}] {transfer.share * 100:3.0f}%  {progress(transfer)}"
+
+
+def progress(transfer: Transfer) -> str:
+    """Return what moves from where to where, and how far it is."""
     left = transfer.seconds_left
     time_left = "" if left is None else f", {left:.0f} s left"
     return (
-        f"  [{bar}] {transfer.share * 100:3.0f}%  slots {transfer.start} to {transfer.end - 1}, "
-        f"{transfer.source} to {transfer.target}: {transfer.keys_done} of {transfer.keys} keys, "
+        f"slots {transfer.start} to {transfer.end - 1}, {transfer.source} to {transfer.target}: "
+        f"{transfer.keys_done} of {transfer.keys} keys, "
         f"{size(transfer.bytes_done)} of {size(transfer.bytes)}{time_left}"
     )
 

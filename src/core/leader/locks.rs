@@ -69,10 +69,9 @@ impl Locks {
         (self.queues.len(), self.queues.values().map(VecDeque::len).max().unwrap_or(0))
     }
 
-    /// Each lock that is held, its holder, and how many queue behind the holder.
-    pub(super) fn all(&self) -> impl Iterator<Item = (&Json, &Json, usize)> {
-        let held = self.queues.iter();
-        held.filter_map(|(lock, queue)| Some((lock, queue.front()?, queue.len() - 1)))
+    /// Each lock that is held, and its queue: the holder, and who waits, in order.
+    pub(super) fn all(&self) -> impl Iterator<Item = (&Json, &VecDeque<Json>)> {
+        self.queues.iter()
     }
 
     /// Leaves a lock's queue, and so releases it where `requestor` held it; false where it did not

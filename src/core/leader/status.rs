@@ -11,6 +11,7 @@ use crate::core::assignment::{NodeId, Revision};
 use crate::core::hash::Slot;
 use crate::core::machine::{Millis, Origin};
 use crate::core::reply::Reply;
+use crate::core::wire::json::Json;
 use crate::core::wire::request::{EXTENSION_VERSION, PROGRAM_VERSION};
 
 #[derive(Debug, Serialize)]
@@ -59,6 +60,9 @@ struct RangeStatus {
 /// How many locks are told, the first by their names' JSON text. More are only counted.
 const LOCKS_TOLD_MAX: usize = 1_000;
 
+/// How many of those who queue for one lock are told, the first in order. More are only counted.
+const WAITERS_TOLD_MAX: usize = 100;
+
 impl Leader {
     /// The reply to `dht_status`.
     pub(super) fn status(&mut self, now: Millis, origin: &Origin) -> Vec<u8> {
@@ -104,9 +108,15 @@ impl Leader {
 
     /// A JSON array of the locks. Their names may be what standard JSON lacks, such as `NaN`.
     fn lock_statuses(&self) -> String {
-        let told = self.locks.all().take(LOCKS_TOLD_MAX).map(|(lock, holder, waiting)| {
-            let (lock, holder) = (lock.as_str(), holder.as_str());
-            format!(r#"{{"lock": {lock}, "holder": {holder}, "waiting": {waiting}}}"#)
+        let told = self.locks.all().take(LOCKS_TOLD_MAX).filter_map(|(lock, queue)| {
+            let (lock, holder) = (lock.as_str(), queue.front()?.as_str());
+            let waiting = queue.len() - 1;
+            let names: Vec<&str> =
+                queue.iter().skip(1).take(WAITERS_TOLD_MAX).map(Json::as_str).collect();
+            let names = names.join(", ");
+            Some(format!(
+                r#"{{"lock": {lock}, "holder": {holder}, "waiting": {waiting}, "queue": [{names}]}}"#
+            ))
         });
         format!("[{}]", told.collect::<Vec<_>>().join(", "))
     }

@@ -81,6 +81,11 @@ impl Server {
     fn left(&mut self, out: &mut Out) {
         if self.leaving != Leaving::Left {
             self.leaving = Leaving::Left;
+            // What others have taken over it has dropped.
+            let keys = self.store.keys() as u64;
+            if keys > 0 && self.keeper.is_none() {
+                out.push(Output::Note(Note::NotHandedOver { keys }));
+            }
             out.push(Output::Note(Note::Left));
         }
     }

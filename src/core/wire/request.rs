@@ -105,6 +105,11 @@ impl<'a> Request<'a> {
     }
 }
 
+/// Whether a request changes nothing, so that it may be sent any number of times.
+pub fn only_reads(message: &[u8]) -> bool {
+    Request::parse(message).is_ok_and(|request| request.command.only_reads())
+}
+
 impl<'a> Command<'a> {
     /// Whether it changes nothing, so that it may be sent any number of times.
     pub fn only_reads(&self) -> bool {

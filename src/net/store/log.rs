@@ -82,10 +82,15 @@ impl Log {
     }
 }
 
-/// The batches in a log, oldest first, with their numbers.
-pub(super) fn batches(file: &[u8]) -> Result<Vec<(u64, Vec<Edit>)>, LogError> {
+/// Edits, and their number.
+pub(super) type Batch = (u64, Vec<Edit>);
+
+/// The batches in a log, oldest first, and how many bytes at its end are cut off.
+pub(super) fn batches(file: &[u8]) -> Result<(Vec<Batch>, usize), LogError> {
     let frames = record_log::frames_of(DATA_LOG, file)?;
-    frames.into_iter().map(|frame| decode(frame).ok_or(LogError::Damaged(0))).collect()
+    let torn_bytes = record_log::torn_bytes(file, &frames);
+    let batches = frames.into_iter().map(|frame| decode(frame).ok_or(LogError::Damaged(0)));
+    Ok((batches.collect::<Result<_, _>>()?, torn_bytes))
 }
 
 const PUT: u8 = 1;

@@ -64,6 +64,8 @@ pub(super) struct Store {
     number: u64,
     /// What is in the log, and not among the rows.
     pending: Pending,
+    /// How many bytes at the end of the log were cut off.
+    torn_bytes: usize,
     /// Locked until it is closed, which is after the engine has closed its file: fields are dropped in
     /// their order.
     _lock: File,
@@ -77,7 +79,7 @@ impl Store {
         directory::refuse_other(path, disk::FILE, "a view leader")?;
         let file = path.join(FILE);
         if !file.exists() {
-            refuse_lone_log(path)?;
+            refuse_missing(path)?;
             let io = |error| DiskError::Io(path.display().to_string(), error);
             return Store::create(path, lock).map_err(io);
         }
@@ -100,6 +102,11 @@ impl Store {
         header::FORMAT_VERSION
     }
 
+    /// How many bytes at the end of the log are no whole batch, and were cut off.
+    pub(super) fn torn_bytes(&self) -> usize {
+        self.torn_bytes
+    }
+
     fn of(path: &Path, lock: File, mut file: File) -> Result<Store, DiskError> {
         let shown = path.join(FILE).display().to_string();
         let io = |error| DiskError::Io(shown.clone(), error);
@@ -116,8 +123,8 @@ impl Store {
             .create_with_backend(backing.clone());
         let database = opened.map_err(|error| unusable(&shown, error))?;
         let (log, number, pending) = (None, 0, Pending::default());
-        let path = path.to_owned();
-        let mut store = Store { path, backing, database, log, number, pending, _lock: lock };
+        let (path, torn_bytes, _lock) = (path.to_owned(), 0, lock);
+        let mut store = Store { path, backing, database, log, number, pending, torn_bytes, _lock };
         store.take_up_log()?;
         Ok(store)
     }
@@ -130,17 +137,18 @@ impl Store {
         let bytes = match fs::read(&file) {
             Ok(bytes) => bytes,
             Err(error) if error.kind() == io::ErrorKind::NotFound => {
-                return Err(damaged("there is no such file"));
+                return Err(DiskError::Missing(shown));
             }
             Err(error) => return Err(DiskError::Io(shown, error)),
         };
-        let batches = log::batches(&bytes).map_err(|error| match error {
+        let (batches, torn_bytes) = log::batches(&bytes).map_err(|error| match error {
             LogError::Newer(version) => {
                 DiskError::NoData(shown.clone(), HeaderError::Newer(version))
             }
             LogError::NotOurs => damaged("it is no log of a server"),
-            LogError::Damaged(_) => damaged(&error.to_string()),
+            LogError::Damaged(at) => damaged(&format!("at byte {at}")),
         })?;
+        self.torn_bytes = torn_bytes;
         self.number = self.applied().map_err(|error| damaged(&error.to_string()))?;
         let applied = self.number;
         for (number, edits) in batches.into_iter().skip_while(|(number, _)| *number <= applied) {
@@ -172,8 +180,8 @@ impl Store {
             let _ = fs::remove_file(path.join(LOG_FILE));
         })?;
         let (number, pending) = (0, Pending::default());
-        let path = path.to_owned();
-        Ok(Store { path, backing, database, log, number, pending, _lock: lock })
+        let (path, torn_bytes, _lock) = (path.to_owned(), 0, lock);
+        Ok(Store { path, backing, database, log, number, pending, torn_bytes, _lock })
     }
 
     /// Gives all rows in the order of their keys to `take`, and returns what that returns.
@@ -273,12 +281,12 @@ impl Writer for Store {
     }
 }
 
-/// A log that has something belongs to a file that is gone.
-fn refuse_lone_log(path: &Path) -> Result<(), DiskError> {
-    let log = path.join(LOG_FILE);
-    let some = log.metadata().is_ok_and(|found| found.len() > FILE_HEADER_BYTES as u64);
-    let why = || format!("there is no {FILE} beside it");
-    if some { Err(DiskError::Damaged(log.display().to_string(), why())) } else { Ok(()) }
+/// Refuses a directory whose data are gone: a log that has something belongs to them.
+pub(super) fn refuse_missing(path: &Path) -> Result<(), DiskError> {
+    let log = path.join(LOG_FILE).metadata();
+    let some = log.is_ok_and(|found| found.len() > FILE_HEADER_BYTES as u64);
+    let shown = path.join(FILE).display().to_string();
+    if some { Err(DiskError::Missing(shown)) } else { Ok(()) }
 }
 
 fn create_file(path: &Path) -> io::Result<(Backing, Database)> {

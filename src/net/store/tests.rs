@@ -157,10 +157,10 @@ fn a_log_with_a_gap_or_alone_is_damage() {
     assert!(foreign.contains("no log of a server") && !foreign.contains("leader"), "{foreign}");
     fs::write(&log, &whole).unwrap();
     fs::rename(at.file(), at.0.join("elsewhere")).unwrap();
-    assert!(at.names().unwrap_err().to_string().contains("no server.data beside it"));
+    assert!(at.names().unwrap_err().to_string().contains("server.data: the file is missing"));
     fs::rename(at.0.join("elsewhere"), at.file()).unwrap();
     fs::remove_file(&log).unwrap();
-    assert!(at.names().unwrap_err().to_string().contains("there is no such file"));
+    assert!(at.names().unwrap_err().to_string().contains("server.log: the file is missing"));
 }
 
 #[test]
