@@ -167,7 +167,10 @@ impl Store {
 
     /// All cells, slot by slot.
     pub(super) fn all_cells(&self) -> impl Iterator<Item = (Slot, CellRef<'_>)> {
-        (0..SLOT_COUNT).flat_map(|slot| self.cells(slot).map(move |cell| (slot, cell)))
+        let filled = (0..SLOT_COUNT)
+            .zip(&self.slots)
+            .filter_map(|(slot, data)| Some((slot, data.as_deref()?)));
+        filled.flat_map(|(slot, data)| data.cells.iter().map(move |cell| (slot, cell)))
     }
 
     /// The highest version of a request that may have been executed and is not remembered.
