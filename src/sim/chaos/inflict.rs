@@ -46,7 +46,8 @@ impl World {
             Kind::ReviveRing => self.revive_ring(over),
             Kind::DiskFull => {
                 let name = self.victim(over)?;
-                if self.leaving().contains(&name) {
+                let is_written = KEYS.iter().any(|key| self.cluster.copy_of(&name, key).is_some());
+                if self.leaving().contains(&name) || !is_written {
                     return None;
                 }
                 self.cluster.fill_disk(&name);

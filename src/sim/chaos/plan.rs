@@ -145,11 +145,10 @@ impl Plan {
                     world.burst(kind);
                     self.lasting.push((now + BURST_LONGER_MS, Undo::Quiet(kind)));
                 }
-                // The same with a disk to which nothing was written.
-                Undo::FreeDisk(name)
-                    if world.cluster.is_alive(&name) && !world.has_met(Kind::DiskFull) =>
-                {
-                    self.lasting.push((now + BURST_LONGER_MS, Undo::FreeDisk(name)));
+                // Nothing was written to this disk: another has to be full.
+                undo @ Undo::FreeDisk(_) if !world.has_met(Kind::DiskFull) => {
+                    self.to_come.push_back(Kind::DiskFull);
+                    self.lasting.extend(world.undo(undo));
                 }
                 undo => {
                     if undo.troubles() {
