@@ -4,15 +4,13 @@ use std::cell::{Cell, RefCell};
 use std::collections::{HashMap, VecDeque};
 use std::future::{Future, poll_fn};
 use std::io;
-use std::mem;
 use std::pin::Pin;
 use std::rc::Rc;
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
-use tokio::io::{AsyncWrite, AsyncWriteExt};
 use tokio::net::TcpStream;
-use tokio::net::tcp::{ReadHalf, WriteHalf};
+use tokio::net::tcp::ReadHalf;
 use tokio::time::{Instant, Sleep, sleep_until, timeout};
 
 use super::alarm::Alarm;
@@ -20,6 +18,7 @@ use super::driver::Driver;
 use super::error_reply;
 use super::frames::{Frames, poll_discard};
 use super::limits::Limits;
+use super::sending::Sending;
 use crate::core::machine::{Input, Millis, Note, Origin, ReplyTo, Then};
 use crate::core::wire::frame::{self, PEER_MARK};
 
@@ -151,10 +150,8 @@ async fn serve(
         conversation,
         origin,
         reader,
-        writer,
+        sending: Sending::new(writer, Vec::new(), ROOM_BYTES),
         frames: Frames::default(),
-        writing: Vec::new(),
-        written: 0,
         frame_count: 0,
         ended: false,
         now,
@@ -174,11 +171,8 @@ struct Session<'a> {
     conversation: &'a Rc<Conversation>,
     origin: Origin,
     reader: ReadHalf<'a>,
-    writer: WriteHalf<'a>,
+    sending: Sending<'a>,
     frames: Frames,
-    /// What is being written; `writing[..written]` is sent.
-    writing: Vec<u8>,
-    written: usize,
     /// How many frames have come. From the second on the other party is known to keep its
     /// connection open.
     frame_count: u64,
@@ -266,11 +260,7 @@ impl Session<'_> {
             if !self.is_writing() {
                 return Poll::Ready(Ok(()));
             }
-            let rest = &self.writing[self.written..];
-            match ready!(Pin::new(&mut self.writer).poll_write(context, rest))? {
-                0 => return Poll::Ready(Err(io::ErrorKind::WriteZero.into())),
-                count => self.written += count,
-            }
+            ready!(self.sending.poll_some(context))?;
             self.wrote_at = self.now;
         }
     }
@@ -282,7 +272,7 @@ impl Session<'_> {
     }
 
     fn is_writing(&self) -> bool {
-        self.written < self.writing.len()
+        self.sending.unsent() > 0
     }
 
     /// Whether a reply is due.
@@ -349,14 +339,7 @@ impl Session<'_> {
 
     /// Takes the replies that are ready, once the last have been written.
     fn load(&mut self) {
-        if self.is_writing() {
-            return;
-        }
-        self.writing.clear();
-        self.writing.shrink_to(ROOM_BYTES);
-        self.written = 0;
-        mem::swap(&mut self.writing, &mut self.conversation.ready.borrow_mut());
-        if !self.writing.is_empty() {
+        if self.sending.take(&mut self.conversation.ready.borrow_mut()) {
             self.wrote_at = self.now;
         }
     }
@@ -364,7 +347,7 @@ impl Session<'_> {
     /// Whether so much waits that no more requests are taken.
     fn is_full(&self) -> bool {
         let limits = &self.driver.limits;
-        let unsent = self.writing.len() - self.written + self.conversation.ready.borrow().len();
+        let unsent = self.sending.unsent() + self.conversation.ready.borrow().len();
         unsent >= limits.reply_queue_bytes_max
             || self.conversation.pending.borrow().len() >= limits.in_flight_max
     }
@@ -390,7 +373,7 @@ impl Session<'_> {
     /// Ends our side, and reads on for a moment: closing with bytes unread would make the system
     /// reset the connection, and take from the other party the reply that it has not read yet.
     async fn drain(&mut self) {
-        if self.writer.shutdown().await.is_err() {
+        if self.sending.shutdown().await.is_err() {
             return;
         }
         let rest = async {

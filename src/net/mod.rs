@@ -27,6 +27,7 @@ mod notes;
 mod peer;
 mod pool;
 mod remote;
+mod sending;
 mod session;
 mod store;
 mod writer;

@@ -4,15 +4,13 @@ use std::cell::{Cell, RefCell};
 use std::collections::HashMap;
 use std::future::{Future, poll_fn};
 use std::io;
-use std::mem;
 use std::pin::Pin;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
-use tokio::io::AsyncWrite;
-use tokio::net::tcp::{ReadHalf, WriteHalf};
+use tokio::net::tcp::ReadHalf;
 use tokio::task::yield_now;
 use tokio::time::{Sleep, sleep};
 
@@ -20,6 +18,7 @@ use super::alarm::Alarm;
 use super::driver::Driver;
 use super::exchange::{connect, later};
 use super::frames::poll_discard;
+use super::sending::Sending;
 use crate::core::machine::Input;
 use crate::core::wire::frame;
 
@@ -83,11 +82,9 @@ async fn carry(driver: &Driver, addr: &str, peer: &Peer) {
     let mut carrier = Carrier {
         peer,
         reader,
-        writer,
-        stalled: Duration::from_millis(limits.stalled_write_ms),
         // The announcement: what follows are frames of a replica.
-        writing: frame::encode(&[frame::PEER_MARK]),
-        written: 0,
+        sending: Sending::new(writer, frame::encode(&[frame::PEER_MARK]), ROOM_BYTES),
+        stalled: Duration::from_millis(limits.stalled_write_ms),
         many: false,
         turn: None,
         timer: None,
@@ -99,12 +96,9 @@ async fn carry(driver: &Driver, addr: &str, peer: &Peer) {
 struct Carrier<'a> {
     peer: &'a Peer,
     reader: ReadHalf<'a>,
-    writer: WriteHalf<'a>,
+    sending: Sending<'a>,
     stalled: Duration,
-    /// What is being written; `writing[..written]` is sent.
-    writing: Vec<u8>,
-    written: usize,
-    /// Whether what was written last were several frames.
+    /// Whether what was taken last were several frames.
     many: bool,
     /// Where it waits for the others' turn before it writes.
     turn: Option<Pin<Box<dyn Future<Output = ()>>>>,
@@ -150,23 +144,13 @@ impl Carrier<'_> {
     /// Writes what is queued, as far as the other server takes it.
     fn poll_write(&mut self, context: &mut Context<'_>) -> Poll<io::Result<()>> {
         loop {
-            if self.written == self.writing.len() {
-                self.writing.clear();
-                self.writing.shrink_to(ROOM_BYTES);
-                self.written = 0;
-                mem::swap(&mut self.writing, &mut self.peer.queue.borrow_mut());
-            }
-            if self.writing.is_empty() {
-                return Poll::Ready(Ok(()));
-            }
-            if self.written == 0 {
+            if self.sending.take(&mut self.peer.queue.borrow_mut()) {
                 self.many = self.peer.frames.take() > 1;
             }
-            let rest = &self.writing[self.written..];
-            match ready!(Pin::new(&mut self.writer).poll_write(context, rest))? {
-                0 => return Poll::Ready(Err(io::ErrorKind::WriteZero.into())),
-                count => self.written += count,
+            if self.sending.unsent() == 0 {
+                return Poll::Ready(Ok(()));
             }
+            ready!(self.sending.poll_some(context))?;
             self.timer = None;
         }
     }
