@@ -13,7 +13,7 @@ use crate::core::wire::text::Text;
 #[derive(Debug)]
 pub(super) struct Local {
     /// By the hash of the name, and not in order: a tree of 10,000 names took a fifth of a `get`, mostly
-    /// waiting for memory. Nothing may depend on the order that it iterates in.
+    /// waiting for memory. Only [`Local::in_order`] iterates over it.
     values: HashSet<Own, Keyed>,
     /// What the disk does not have yet.
     pub(super) log: Log,
@@ -124,9 +124,8 @@ impl Local {
     /// There is a ring now, and what its names have is decided there: `get` must not show values
     /// that it never had.
     pub(super) fn join_ring(&mut self) {
-        let without_ring = self.values.iter().filter(|own| own.has(WITHOUT_RING));
-        let mut names: Vec<Box<[u8]>> = without_ring.map(|own| own.name().into()).collect();
-        names.sort();
+        let without_ring = self.in_order().into_iter().filter(|own| own.has(WITHOUT_RING));
+        let names: Vec<Box<[u8]>> = without_ring.map(|own| own.name().into()).collect();
         for name in names {
             self.log.local(&name, None);
             self.values.remove(&*name);
@@ -156,13 +155,19 @@ impl Local {
         }
     }
 
-    /// All names in WTF-8, in no order: whoever shows them sorts.
+    /// All names in WTF-8, in order.
     pub(super) fn names(&self) -> impl Iterator<Item = &[u8]> {
-        self.values.iter().map(Own::name)
+        self.in_order().into_iter().map(Own::name)
     }
 
     /// How many names there are.
     pub(super) fn len(&self) -> usize {
         self.values.len()
+    }
+
+    fn in_order(&self) -> Vec<&Own> {
+        let mut all: Vec<&Own> = self.values.iter().collect();
+        all.sort_by_key(|own| own.name());
+        all
     }
 }
