@@ -18,7 +18,7 @@ from collections.abc import Iterable
 from types import TracebackType
 from typing import Final, Literal, Self
 
-from dht import _dht
+from dht import _dht, _home
 from dht._dht import BrokenRule
 from dht._members import ClusterLeader, ClusterServer
 from dht._options import ClusterOptions
@@ -138,7 +138,7 @@ class Cluster:
         """
         if self._state != "running":
             return
-        self._check_home()
+        _home.check(self, self._pid)
         self._state = "stopped"
         for member in (self._leader, *self._servers):
             member._is_over()
@@ -434,11 +434,4 @@ class Cluster:
         if self._state != "running":
             hint = "use `with`" if self._state == "new" else "make another"
             raise RuntimeError(f"the cluster is not running; {hint}")
-        self._check_home()
-
-    def _check_home(self) -> None:
-        if self._pid != os.getpid():
-            raise RuntimeError(
-                "this Cluster runs in the parent process and not in a forked child; use"
-                ' multiprocessing\'s "spawn" start method, or create one in the child'
-            )
+        _home.check(self, self._pid)

@@ -11,7 +11,7 @@ from abc import ABC, abstractmethod
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, ClassVar, Self
 
-from dht import _dht
+from dht import _dht, _home
 from dht._limits import MESSAGE_BYTES_MAX
 
 if TYPE_CHECKING:  # loaded when they are asked for
@@ -141,11 +141,8 @@ class _Runner(ABC):
         return self._node is None or self._pid == os.getpid()
 
     def _check_home(self) -> None:
-        if not self._is_here():
-            raise RuntimeError(
-                f"this {type(self).__name__} runs in the parent process and not in a forked child; "
-                'use multiprocessing\'s "spawn" start method, or create one in the child'
-            )
+        if self._node is not None:
+            _home.check(self, self._pid)
 
     def __enter__(self) -> Self:
         """Start."""
