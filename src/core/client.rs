@@ -213,19 +213,13 @@ impl Client {
     /// The request to the primary.
     fn message(&self, id: OpId, revision: u64) -> Vec<u8> {
         let running = &self.ops[&id];
+        let key = running.op.key().to_json();
         match &running.op {
-            Op::Read { key } => {
-                let beside_name_bytes = 80; // about: there is room, and not asked for again
-                let mut text = String::with_capacity(key.as_bytes().len() + beside_name_bytes);
-                text.push_str(r#"{"cmd": "dht_read", "key": "#);
-                key.write_json(&mut text);
-                text.push_str(r#", "dht": {"revision": "#);
-                text.push_str(&revision.to_string());
-                text.push_str("}}");
-                text.into_bytes()
+            Op::Read { .. } => {
+                let said = format!(r#"{{"revision": {revision}}}"#);
+                Reply::new().text("cmd", "dht_read").raw("key", &key).raw("dht", &said).finish()
             }
-            Op::Write { key, value } => {
-                let key = key.to_json();
+            Op::Write { value, .. } => {
                 let mut said = Reply::new()
                     .number("client", running.request.client)
                     .number("number", running.request.number)

@@ -51,7 +51,7 @@ impl Directory {
         let io = |error: io::Error| DiskError::Io(path.display().to_string(), error);
         let file = path.join(FILE);
         let record = match fs::read(&file) {
-            Ok(bytes) => read(&bytes, &file.display().to_string())?,
+            Ok(bytes) => read(&bytes, &file.display().to_string())?.record,
             Err(error) if error.kind() == io::ErrorKind::NotFound => Record::default(),
             Err(error) => return Err(DiskError::Io(file.display().to_string(), error)),
         };
@@ -70,19 +70,18 @@ pub(super) fn look(path: &Path) -> Result<LeaderContents, DiskError> {
     let file = path.join(FILE);
     let shown = file.display().to_string();
     let bytes = fs::read(&file).map_err(|error| DiskError::Io(shown.clone(), error))?;
-    let record = read(&bytes, &shown)?;
-    let torn_bytes = frames(&bytes).map_or(0, |found| torn_bytes(&bytes, &found)) as u64;
-    Ok(LeaderContents { version: version(&bytes), torn_bytes, record })
+    read(&bytes, &shown)
 }
 
-fn read(bytes: &[u8], shown: &str) -> Result<Record, DiskError> {
+fn read(bytes: &[u8], shown: &str) -> Result<LeaderContents, DiskError> {
     let mut record = Record::default();
     let entries = frames(bytes).map_err(|error| DiskError::Unreadable(shown.to_owned(), error))?;
-    for entry in entries {
+    for entry in &entries {
         let taken = record.replay(entry);
         taken.map_err(|error| DiskError::Senseless(shown.to_owned(), error))?;
     }
-    Ok(record)
+    let torn_bytes = torn_bytes(bytes, &entries) as u64;
+    Ok(LeaderContents { version: version(bytes), torn_bytes, record })
 }
 
 impl Medium for Directory {

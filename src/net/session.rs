@@ -157,7 +157,7 @@ impl Session {
     fn turn(&mut self) {
         loop {
             let at = Instant::now();
-            let now = at.duration_since(self.started).as_millis() as Millis;
+            let now = self.at(at);
             while let Some(end) = self.returns.take() {
                 self.ended(now, end);
             }
@@ -286,6 +286,11 @@ impl Session {
     }
 
     fn now(&self) -> Millis {
-        self.started.elapsed().as_millis() as Millis
+        self.at(Instant::now())
+    }
+
+    /// A moment as the machine knows it.
+    fn at(&self, moment: Instant) -> Millis {
+        moment.duration_since(self.started).as_millis() as Millis
     }
 }

@@ -141,7 +141,7 @@ impl Server {
 
     fn get(&mut self, key: &Text, out: &mut Out) -> Reply {
         let store = &self.store;
-        match self.local.later(key, || store.get(slot_of(key.as_bytes()), key)) {
+        match self.local.later(key, || store.get(slot_of(key.as_bytes()), key.as_bytes())) {
             Some(value) => {
                 let reply = Reply::status("ok").raw("value", value);
                 self.note(Note::Querying { key: key.clone() }, out);
@@ -162,7 +162,7 @@ impl Server {
         if !ours {
             return reply;
         }
-        let own = self.local.names().filter(|name| !self.store.has(slot_of(name), name));
+        let own = self.local.names().filter(|name| self.store.get(slot_of(name), name).is_none());
         let own = sorted(own);
         reply.raw("dht", &format!("{{\"version\": {EXTENSION_VERSION}, \"own\": {own}}}"))
     }

@@ -1,7 +1,8 @@
 //! The cells of a slot, in a row of short packed leaves.
 //!
-//! A tree of names and values in allocations of their own took 130 bytes for a name of 16 bytes and a
-//! value of 32; this takes about 70. A leaf is searched from its front, so it is short.
+//! With a tree of names and values in allocations of their own a name of 16 bytes and a value of 32 took
+//! 221 bytes of a server's memory, its request included; this way they take 123. A leaf is searched from
+//! its front, so it is short.
 
 use crate::core::wire::cells::{CellRef, Cells, Place};
 use crate::core::wire::peer::Version;

@@ -124,7 +124,7 @@ impl Server {
         let reply = result.as_ref().ok().and_then(|reply| Object::parse(reply).ok());
         let yes =
             reply.and_then(|reply| reply.text("reply")).is_some_and(|r| r.as_bytes() == b"ok");
-        let value = self.store.get(slot_of(key.as_bytes()), &key);
+        let value = self.store.get(slot_of(key.as_bytes()), key.as_bytes());
         match value.filter(|_| yes) {
             Some(value) => {
                 let request = Reply::new().text("cmd", "setr").raw("key", &key.to_json());
@@ -137,7 +137,7 @@ impl Server {
 
     /// An original server has its copy, or has not.
     pub(super) fn settle(&mut self, now: Millis, addr: &str, key: Text, paid: bool, out: &mut Out) {
-        let held = self.store.get(slot_of(key.as_bytes()), &key).is_some();
+        let held = self.store.get(slot_of(key.as_bytes()), key.as_bytes()).is_some();
         let Some(debt) = self.debts.debts.get_mut(addr) else {
             return;
         };

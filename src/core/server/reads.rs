@@ -124,7 +124,8 @@ impl Server {
 
     fn answer_reads(&mut self, reads: Vec<PendingRead>, out: &mut Out) {
         for read in reads {
-            let reply = match self.store.get(slot_of(read.key.as_bytes()), &read.key) {
+            let name = read.key.as_bytes();
+            let reply = match self.store.get(slot_of(name), name) {
                 Some(value) => Reply::status("ok").raw("value", value),
                 None => Reply::status("not_found"),
             };

@@ -185,13 +185,8 @@ impl Store {
     }
 
     /// The text of the value held under a name.
-    pub(super) fn get(&self, slot: Slot, key: &Text) -> Option<&str> {
-        Some(self.slot(slot)?.cells.get(key.as_bytes())?.value())
-    }
-
-    /// Whether a value is held under a name.
-    pub(super) fn has(&self, slot: Slot, name: &[u8]) -> bool {
-        self.slot(slot).is_some_and(|data| data.cells.get(name).is_some())
+    pub(super) fn get(&self, slot: Slot, name: &[u8]) -> Option<&str> {
+        Some(self.slot(slot)?.cells.get(name)?.value())
     }
 
     /// What tells the slot's content from another; 0 where it is empty.

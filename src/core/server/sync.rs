@@ -244,7 +244,7 @@ impl Server {
                 (*number, Some(next.map_or(sent.clone(), |next| next.min(sent.clone()))))
             }
         };
-        let bytes = part.bytes();
+        let bytes = part.cells.bytes();
         sync.flight.insert(span.0, Flight { number, after, next, sent_at: now, bytes });
         self.send(id, Body::Chunk { span, number, part }, out);
         self.want_retry();

@@ -70,15 +70,8 @@ pub struct Part {
     pub last: bool,
 }
 
-impl Part {
-    /// About how many bytes the part takes.
-    pub fn bytes(&self) -> usize {
-        self.cells.bytes()
-    }
-}
-
 /// One message between replicas. [`PeerMessage::written`] and [`Received`] are the same without copies.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct PeerMessage {
     /// Who sends it, and where answers go.
     pub from: Peer,
@@ -252,7 +245,7 @@ impl PeerMessage {
 
     /// Reads a frame's message; `None` where it is none.
     pub fn decode(message: &[u8]) -> Option<PeerMessage> {
-        let body = message.strip_prefix(&[PEER_MARK])?;
-        postcard::from_bytes(body).ok()
+        let Received { from: (id, addr), to, body } = Received::decode(message)?;
+        Some(PeerMessage { from: Peer(id.into(), addr.to_owned()), to: to.into(), body })
     }
 }
