@@ -1,4 +1,5 @@
-//! Where a name stands on the ring: SHA-1, modulo the number of slots.
+//! Where a name stands on the ring: SHA-1, modulo the number of slots. And what tells things apart that
+//! nobody chooses.
 
 use sha1::{Digest, Sha1};
 
@@ -24,4 +25,13 @@ pub fn slot_of(text: &[u8]) -> Slot {
         digest.chunks_exact(4).map(|word| u32::from_be_bytes([word[0], word[1], word[2], word[3]]));
     let rest = words.fold(0u64, |rest, word| ((rest << 32) + u64::from(word)) % 10_000);
     rest as Slot
+}
+/// The finalizer of MurmurHash3 (Appleby, public domain constants): every bit of the input moves
+/// every bit of the output.
+pub(in crate::core) fn mix(mut bits: u64) -> u64 {
+    bits ^= bits >> 33;
+    bits = bits.wrapping_mul(0xff51_afd7_ed55_8ccd);
+    bits ^= bits >> 33;
+    bits = bits.wrapping_mul(0xc4ce_b9fe_1a85_ec53);
+    bits ^ bits >> 33
 }

@@ -11,12 +11,13 @@ use std::time::Duration;
 
 use tokio::net::TcpStream;
 use tokio::net::tcp::ReadHalf;
+use tokio::task::yield_now;
 use tokio::time::{Instant, Sleep, sleep_until, timeout};
 
 use super::alarm::Alarm;
 use super::driver::Driver;
 use super::error_reply;
-use super::frames::{Frames, poll_discard};
+use super::frames::{Frames, READ_BYTES, poll_discard};
 use super::limits::Limits;
 use super::sending::Sending;
 use crate::core::machine::{Input, Millis, Note, Origin, ReplyTo, Then};
@@ -157,6 +158,7 @@ async fn serve(
         now,
         read_at: now,
         wrote_at: now,
+        turn: None,
         timer: None,
     };
     poll_fn(|context| session.poll(context)).await;
@@ -184,6 +186,8 @@ struct Session<'a> {
     read_at: Instant,
     /// When the last byte went, or the first that waits was ready.
     wrote_at: Instant,
+    /// Where it waits for the others' turn before it reads on.
+    turn: Option<Pin<Box<dyn Future<Output = ()>>>>,
     /// Waits for [`Session::limit`], once there was one.
     timer: Option<Pin<Box<Sleep>>>,
 }
@@ -197,7 +201,7 @@ impl Session<'_> {
     fn poll(&mut self, context: &mut Context<'_>) -> Poll<()> {
         self.conversation.alarm.off();
         self.now = Instant::now();
-        let mut reads = 0;
+        let mut more = false;
         loop {
             self.take_frames();
             let was_full = self.is_full();
@@ -214,14 +218,20 @@ impl Session<'_> {
             if self.is_full() || self.ended {
                 break;
             }
+            if more || self.turn.is_some() {
+                // The others have their turn first, and whoever sent all this gets the first answers: a
+                // server that joined read all there was before it acknowledged any of it, and the one that
+                // gave it its slots did nothing meanwhile.
+                let turn = self.turn.get_or_insert_with(|| Box::pin(yield_now()));
+                ready!(turn.as_mut().poll(context));
+                self.turn = None;
+                more = false;
+            }
             match self.frames.poll_fill(context, &mut self.reader) {
                 Poll::Ready(Ok(0)) => self.end(),
-                Poll::Ready(Ok(_)) => {
-                    reads += 1;
-                    if reads > 1 {
-                        self.now = Instant::now();
-                    }
+                Poll::Ready(Ok(count)) => {
                     self.read_at = self.now;
+                    more = count == READ_BYTES;
                 }
                 Poll::Ready(Err(_)) => return Poll::Ready(()),
                 Poll::Pending => break,

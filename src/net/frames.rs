@@ -10,7 +10,7 @@ use tokio::io::{AsyncRead, ReadBuf};
 use crate::core::wire::frame::{FrameError, HEADER_BYTES, PEER_MARK, decode};
 
 /// How much is read at once, and how much room a buffer keeps while it is empty.
-const READ_BYTES: usize = 64 * 1024;
+pub(super) const READ_BYTES: usize = 64 * 1024;
 
 thread_local! {
     /// What every connection of this thread reads into, so that an idle one needs no memory.

@@ -90,6 +90,17 @@ class Reader:
             found.append([self.text(), self.cell()])
         return found
 
+    def groups(self) -> list[Fields]:
+        """Requests with their versions, up to the end."""
+        found = []
+        while self.at < len(self.data):
+            group = self.numbers("revision", "repeated")
+            for _ in range(self.number()):
+                words = [int.from_bytes(self.take(8), "little") for _ in range(3)]
+                fields = dict(zip(("client", "number", "sequence"), words, strict=True))
+                found.append({**group, **fields})
+        return found
+
     def entry(self) -> Fields:
         """An assignment."""
         fields = self.numbers("start", "end", "revision", "born", "led_since")
@@ -101,7 +112,7 @@ class Reader:
         """A part of a slot's content."""
         return {
             "cells": Reader(self.take(self.number())).cells(),
-            "recent": self.items(lambda: [self.request(), self.version(), self.bool()]),
+            "recent": Reader(self.take(self.number())).groups(),
             "forgotten": self.version(),
             "forgotten_repeats": self.version(),
             "last": self.bool(),

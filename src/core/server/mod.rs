@@ -23,7 +23,6 @@ mod progress;
 mod reads;
 mod reconcile;
 mod replies;
-mod requests;
 mod slot_data;
 mod store;
 mod sync;

@@ -2,8 +2,9 @@
 
 use super::data::Memory;
 use super::leaves::Leaves;
-use super::requests::Requests;
+use crate::core::hash::mix;
 use crate::core::wire::peer::{RequestId, Version};
+use crate::core::wire::recent::Recent;
 
 /// One slot's content.
 #[derive(Debug, Default)]
@@ -14,7 +15,7 @@ pub(super) struct SlotData {
     /// The exclusive or of all cells' fingerprints: equal contents, equal fingerprint.
     pub(super) fingerprint: u64,
     /// The requests executed last.
-    pub(super) recent: Requests,
+    pub(super) recent: Recent,
     /// What was forgotten of them.
     pub(super) memory: Memory,
 }
@@ -52,14 +53,4 @@ pub(super) fn fingerprint(name: &[u8], version: Version) -> u64 {
 
 fn of_version(version: Version) -> u64 {
     mix(mix(version.revision) ^ version.sequence)
-}
-
-/// The finalizer of MurmurHash3 (Appleby, public domain constants): every bit of the input moves
-/// every bit of the output.
-pub(super) fn mix(mut bits: u64) -> u64 {
-    bits ^= bits >> 33;
-    bits = bits.wrapping_mul(0xff51_afd7_ed55_8ccd);
-    bits ^= bits >> 33;
-    bits = bits.wrapping_mul(0xc4ce_b9fe_1a85_ec53);
-    bits ^ bits >> 33
 }

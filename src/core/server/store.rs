@@ -9,6 +9,7 @@ use crate::core::hash::{SLOT_COUNT, Slot};
 use crate::core::planted::{Planted, planted};
 use crate::core::wire::cells::{CellRef, Cells};
 use crate::core::wire::peer::{Executed, Part, RequestId, Version};
+use crate::core::wire::recent::Recent;
 use crate::core::wire::text::Text;
 
 /// How many requests a slot remembers unless told otherwise, to answer a retry instead of executing
@@ -98,20 +99,20 @@ impl Store {
     }
 
     /// The same, of several requests, each another one.
-    fn remember_all(&mut self, slot: Slot, all: &[Executed]) {
+    fn remember_all(&mut self, slot: Slot, all: &Recent) {
         if all.is_empty() {
             return;
         }
         let data = self.slots[usize::from(slot)].get_or_insert_default();
         if !data.recent.is_empty() {
-            return all.iter().for_each(|executed| self.remember(slot, *executed));
+            return all.iter().for_each(|executed| self.remember(slot, executed));
         }
         // To look for each among the others took longer than all the rest of a slot's sync.
-        data.recent.reserve(all.len());
-        for executed in all {
-            self.log.request(slot, *executed);
-            self.remember_new(slot, *executed);
-        }
+        data.recent = all.clone();
+        all.iter().for_each(|executed| self.log.request(slot, executed));
+        // The sender may have been told to remember more.
+        self.shed(slot, false);
+        self.shed(slot, true);
     }
 
     /// The same, of a request that the disk has been given.
@@ -124,10 +125,16 @@ impl Store {
     /// The same, of one that is certainly not among those remembered.
     pub(super) fn remember_new(&mut self, slot: Slot, executed: Executed) {
         let data = self.slots[usize::from(slot)].get_or_insert_default();
-        let repeated = executed.repeated;
         data.recent.add(executed);
-        let surplus = data.recent.take_surplus(repeated, self.remembered);
-        if let Some(Executed { id, version, .. }) = surplus {
+        self.shed(slot, executed.repeated);
+    }
+
+    /// Forgets the oldest requests of a sort, of which there are too many.
+    fn shed(&mut self, slot: Slot, repeated: bool) {
+        while let Some(data) = self.slots[usize::from(slot)].as_deref_mut()
+            && let Some(oldest) = data.recent.take_surplus(repeated, self.remembered)
+        {
+            let Executed { id, version, .. } = oldest;
             let Memory { forgotten, mut forgotten_repeats } = data.memory;
             if repeated {
                 forgotten_repeats = forgotten_repeats.max(version);
@@ -209,7 +216,7 @@ impl Store {
         if !part.last {
             return part;
         }
-        part.recent = data.recent.iter().copied().collect();
+        part.recent = data.recent.clone();
         part.forgotten = data.memory.forgotten;
         part.forgotten_repeats = data.memory.forgotten_repeats;
         part
@@ -297,7 +304,7 @@ impl Store {
             self.log.wipe(slot, slot + 1);
             let Some(data) = self.slots[usize::from(slot)].as_deref() else { continue };
             data.cells.iter().for_each(|cell| self.log.cell(slot, cell));
-            data.recent.iter().for_each(|executed| self.log.request(slot, *executed));
+            data.recent.iter().for_each(|executed| self.log.request(slot, executed));
             self.log.memory(slot, &data.memory);
         }
     }
@@ -316,7 +323,7 @@ impl Store {
             self.apply_stored(slot, cell);
         }
         for executed in data.recent.iter() {
-            self.remember_stored(slot, *executed);
+            self.remember_stored(slot, executed);
         }
         self.forget(slot, data.memory);
         // Names that came since may have overwritten on disk what is newer.

@@ -335,7 +335,7 @@ fn take_bytes<'a>(rest: &mut &'a [u8]) -> Option<&'a [u8]> {
 }
 
 #[inline]
-fn take_number(rest: &mut &[u8]) -> Option<u64> {
+pub(super) fn take_number(rest: &mut &[u8]) -> Option<u64> {
     match rest.split_first()? {
         (byte, left) if *byte < 0x80 => {
             *rest = left;
@@ -360,7 +360,7 @@ fn take_long_number(rest: &mut &[u8]) -> Option<u64> {
     None
 }
 
-fn put_number(mut out: &mut [u8], mut number: u64) -> &mut [u8] {
+pub(super) fn put_number(mut out: &mut [u8], mut number: u64) -> &mut [u8] {
     loop {
         let (byte, rest) = out.split_first_mut().expect("there is room");
         *byte = (number & 0x7f) as u8 | if number > 0x7f { 0x80 } else { 0 };

@@ -4,6 +4,7 @@ pub mod cells;
 pub mod frame;
 pub mod json;
 pub mod peer;
+pub mod recent;
 pub mod request;
 mod scanner;
 pub mod text;

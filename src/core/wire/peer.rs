@@ -8,6 +8,7 @@ use serde::{Deserialize, Serialize};
 use super::cells::Cells;
 use super::frame::PEER_MARK;
 use super::json::Json;
+use super::recent::Recent;
 use super::text::Text;
 use crate::core::assignment::{Entry, NodeId, Peer, Revision, Span};
 use crate::core::hash::Slot;
@@ -61,7 +62,7 @@ pub struct Part {
     /// Names and values.
     pub cells: Cells,
     /// The requests that the slot remembers; in the last part only.
-    pub recent: Vec<Executed>,
+    pub recent: Recent,
     /// The highest version of a request that the slot has forgotten; in the last part only.
     pub forgotten: Version,
     /// The same of the repeated ones.
