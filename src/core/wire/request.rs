@@ -99,8 +99,9 @@ impl<'a> Request<'a> {
     pub fn parse(message: &'a [u8]) -> Result<Request<'a>, RequestError> {
         let object = Object::parse(message)?;
         let name = object.word("cmd").ok_or(RequestError::NoCommand)?;
-        let extended = object.raw("dht").is_some_and(|raw| raw != "null" && raw != "false");
-        let command = Command::parse(&name, &object)?;
+        let extension = object.raw("dht");
+        let extended = extension.is_some_and(|raw| raw != "null" && raw != "false");
+        let command = Command::parse(&name, extension, &object)?;
         Ok(Request { command, extended })
     }
 }
@@ -125,8 +126,11 @@ impl<'a> Command<'a> {
         )
     }
 
-    fn parse(name: &[u8], object: &Object<'a>) -> Result<Command<'a>, RequestError> {
-        let extension = object.raw("dht");
+    fn parse(
+        name: &[u8],
+        extension: Option<&'a str>,
+        object: &Object<'a>,
+    ) -> Result<Command<'a>, RequestError> {
         let field = |command, field| RequestError::Field { command, field };
         let key = |command| object.text("key").ok_or(field(command, "key"));
         let value = |command| object.json("val").ok_or(field(command, "val"));
