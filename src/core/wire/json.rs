@@ -187,7 +187,7 @@ impl<'a> Object<'a> {
     /// The bytes of the field's value, where it is a string. Only one with escapes is copied.
     pub fn word(&self, name: &str) -> Option<Cow<'a, [u8]>> {
         let inner = inner(self.raw(name)?)?;
-        if self.escaped { decode_inner(inner) } else { Some(Cow::Borrowed(inner.as_bytes())) }
+        if self.escaped { decode_inner(inner) } else { Some(Cow::Borrowed(inner)) }
     }
 
     /// The field's value, where it is a whole number that fits.
@@ -209,7 +209,7 @@ impl<'a> Object<'a> {
 
 /// Whether the inside of a JSON string means this name.
 fn means(written: &str, name: &str) -> bool {
-    decode_inner(written).is_some_and(|meant| *meant == *name.as_bytes())
+    decode_inner(written.as_bytes()).is_some_and(|meant| *meant == *name.as_bytes())
 }
 
 /// Decodes a JSON string that a scanner has accepted; `None` for another value.
@@ -218,17 +218,20 @@ fn decode_string(raw: &str) -> Option<Text> {
 }
 
 /// What stands between the quotes of a JSON string.
-fn inner(raw: &str) -> Option<&str> {
-    raw.strip_prefix('"')?.strip_suffix('"')
+fn inner(raw: &str) -> Option<&[u8]> {
+    match raw.as_bytes() {
+        [b'"', inner @ .., b'"'] => Some(inner),
+        _ => None,
+    }
 }
 
 /// What the inside of a JSON string means, in WTF-8. Only where it has escapes it is copied.
-fn decode_inner(inner: &str) -> Option<Cow<'_, [u8]>> {
-    if !inner.contains('\\') {
-        return Some(Cow::Borrowed(inner.as_bytes()));
+fn decode_inner(inner: &[u8]) -> Option<Cow<'_, [u8]>> {
+    if !inner.contains(&b'\\') {
+        return Some(Cow::Borrowed(inner));
     }
     let mut out = Vec::with_capacity(inner.len());
-    let mut rest = inner.as_bytes();
+    let mut rest = inner;
     while let Some(at) = rest.iter().position(|byte| *byte == b'\\') {
         out.extend_from_slice(&rest[..at]);
         let (code, used) = decode_escape(&rest[at..])?;
