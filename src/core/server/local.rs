@@ -83,22 +83,28 @@ impl Eq for Own {}
 /// Hashes the same way in each run of one seed, which whoever chooses names must not know: names that
 /// all have one hash would make every look as long as there are names.
 #[derive(Debug)]
-struct Keyed(u64);
+struct Keyed(DefaultHasher);
+
+impl Keyed {
+    fn new(seed: u64) -> Self {
+        let mut hasher = DefaultHasher::new();
+        hasher.write_u64(seed);
+        Keyed(hasher)
+    }
+}
 
 impl BuildHasher for Keyed {
     type Hasher = DefaultHasher;
 
     fn build_hasher(&self) -> DefaultHasher {
-        let mut hasher = DefaultHasher::new();
-        hasher.write_u64(self.0);
-        hasher
+        self.0.clone()
     }
 }
 
 impl Local {
     /// Holds nothing; `seed` is the server's secret.
     pub(super) fn new(seed: u64) -> Self {
-        Local { values: HashSet::with_hasher(Keyed(seed)), log: Log::default() }
+        Local { values: HashSet::with_hasher(Keyed::new(seed)), log: Log::default() }
     }
 
     /// Takes up a value that the disk has.
