@@ -171,9 +171,8 @@ impl Stage {
     /// One frame; how many bytes the outputs have.
     fn request(&mut self, message: &[u8]) -> usize {
         self.replies += 1;
-        let (to, origin) = (ReplyTo(self.replies), self.origin.clone());
         self.out.clear();
-        let input = Input::Frame { to, origin, message: message.to_vec() };
+        let input = Input::frame(ReplyTo(self.replies), &self.origin, message);
         self.server.handle(0, input, &mut self.out);
         let bytes = self.out.iter().map(|output| match output {
             Output::Reply { message, .. } | Output::Send { message, .. } => message.len(),

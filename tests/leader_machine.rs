@@ -23,8 +23,7 @@ impl Stage {
     /// Asks from a host, over the leader's address `local_ip`, and returns the reply.
     fn ask(&mut self, peer_ip: &str, local_ip: &str, message: &str) -> String {
         let origin = Origin { peer_ip: peer_ip.into(), local_ip: local_ip.into() };
-        let message = message.as_bytes().to_vec();
-        self.handle(Input::Frame { to: ReplyTo(1), origin, message });
+        self.handle(Input::frame(ReplyTo(1), &origin, message.as_bytes()));
         let reply = self.out.iter().find_map(|output| match output {
             Output::Reply { message, .. } => Some(String::from_utf8(message.clone()).unwrap()),
             _ => None,
@@ -36,7 +35,7 @@ impl Stage {
         self.ask("127.0.0.1", "127.0.0.1", message)
     }
 
-    fn handle(&mut self, input: Input) {
+    fn handle(&mut self, input: Input<'_>) {
         self.out.clear();
         self.leader.handle(self.now, input, &mut self.out);
     }

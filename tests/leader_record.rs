@@ -29,7 +29,7 @@ impl Stage {
         stage
     }
 
-    fn handle(&mut self, input: Input) {
+    fn handle(&mut self, input: Input<'_>) {
         self.out.clear();
         self.leader.handle(self.now, input, &mut self.out);
         for output in &self.out {
@@ -44,7 +44,7 @@ impl Stage {
         let origin = Origin { peer_ip: "127.0.0.1".into(), local_ip: "127.0.0.1".into() };
         self.asked += 1;
         let to = ReplyTo(self.asked);
-        self.handle(Input::Frame { to, origin, message: message.as_bytes().to_vec() });
+        self.handle(Input::frame(to, &origin, message.as_bytes()));
         self.replies().pop()
     }
 

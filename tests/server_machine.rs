@@ -352,8 +352,7 @@ fn what_setr_stored_without_a_ring_is_not_shown_in_one() {
     let ask = |server: &mut Server, message: &str| {
         let (to, origin) = (ReplyTo(1), Origin::default());
         let mut out = Vec::new();
-        let message = message.as_bytes().to_vec();
-        server.handle(1, Input::Frame { to, origin, message }, &mut out);
+        server.handle(1, Input::frame(to, &origin, message.as_bytes()), &mut out);
         replies(&out).concat()
     };
     // As in the original: there is nobody to ask.

@@ -74,7 +74,7 @@ impl Town {
     }
 
     /// A step of the machine; how long it took.
-    fn step(&mut self, input: Input) -> Duration {
+    fn step(&mut self, input: Input<'_>) -> Duration {
         let began = Instant::now();
         self.leader.handle(self.now, input, &mut self.out);
         let took = began.elapsed();
@@ -100,7 +100,7 @@ impl Town {
     fn frame(&mut self, message: Vec<u8>) -> Duration {
         self.replies += 1;
         let origin = Origin { peer_ip: "127.0.0.1".into(), local_ip: "127.0.0.1".into() };
-        self.step(Input::Frame { to: ReplyTo(self.replies), origin, message })
+        self.step(Input::frame(ReplyTo(self.replies), &origin, &message))
     }
 
     /// One server renews its lease, and the ring adopts what comes of it; how long the leader took.

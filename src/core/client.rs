@@ -342,7 +342,7 @@ impl Client {
 }
 
 impl Machine for Client {
-    fn handle(&mut self, now: Millis, input: Input, out: &mut Vec<Output>) {
+    fn handle(&mut self, now: Millis, input: Input<'_>, out: &mut Vec<Output>) {
         match input {
             Input::Returned { call, result } => {
                 if let Some(id) = self.calls.remove(&call) {

@@ -5,6 +5,7 @@
 //! understands neither. Losing, delaying, repeating or reordering what a machine sends costs
 //! time, never data.
 
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::Arc;
@@ -60,7 +61,7 @@ impl fmt::Display for CallError {
 
 /// An event, as a machine sees it.
 #[derive(Debug, Clone)]
-pub enum Input {
+pub enum Input<'a> {
     /// The node has started and listens; given once, first.
     Start,
     /// A frame came in on a connection that somebody else opened. A frame of replicas (first byte
@@ -69,9 +70,9 @@ pub enum Input {
         /// Names the reply.
         to: ReplyTo,
         /// Who sent it.
-        origin: Origin,
+        origin: Cow<'a, Origin>,
         /// The message, without its length.
-        message: Vec<u8>,
+        message: Cow<'a, [u8]>,
     },
     /// A call ended: the reply's message, or why there is none. Given exactly once for each
     /// [`Output::Call`].
@@ -98,6 +99,13 @@ pub enum Input {
     },
     /// Time has passed; given when [`Machine::deadline`] is due. Harmless at any other time.
     Tick,
+}
+
+impl<'a> Input<'a> {
+    /// A frame that stays with the driver: it lies in what a connection has read, and is not copied.
+    pub fn frame(to: ReplyTo, origin: &'a Origin, message: &'a [u8]) -> Self {
+        Input::Frame { to, origin: Cow::Borrowed(origin), message: Cow::Borrowed(message) }
+    }
 }
 
 /// Whom a call goes to.
@@ -339,7 +347,7 @@ pub enum Note {
 /// A state machine of the protocol.
 pub trait Machine {
     /// Takes one event at `now` and appends its effects. `now` never goes back.
-    fn handle(&mut self, now: Millis, input: Input, out: &mut Vec<Output>);
+    fn handle(&mut self, now: Millis, input: Input<'_>, out: &mut Vec<Output>);
 
     /// When [`Input::Tick`] is wanted next; `None` for never.
     fn deadline(&self) -> Option<Millis>;

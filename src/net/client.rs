@@ -274,7 +274,11 @@ impl BlockingClient {
     }
 
     /// Makes a call; a client asks for nothing else.
-    fn carry_out(&self, output: Output, stop: StopCheck) -> Result<Option<Input>, ClientError> {
+    fn carry_out(
+        &self,
+        output: Output,
+        stop: StopCheck,
+    ) -> Result<Option<Input<'static>>, ClientError> {
         let Output::Call { call, target, message, timeout_ms, keep } = output else {
             return Ok(None);
         };

@@ -167,6 +167,24 @@ async fn serve(
     }
 }
 
+/// Gives the machine a frame.
+fn give(
+    driver: &Rc<Driver>,
+    conversation: &Rc<Conversation>,
+    origin: &Origin,
+    now: Millis,
+    message: &[u8],
+) {
+    let to = driver.reply_id();
+    let input = Input::frame(to, origin, message);
+    if message[0] == PEER_MARK {
+        driver.step(now, input);
+    } else {
+        let answer = driver.ask(now, conversation, to, input);
+        conversation.enter(to, answer);
+    }
+}
+
 /// The side of a connection that its task sees.
 struct Session<'a> {
     driver: &'a Rc<Driver>,
@@ -300,8 +318,11 @@ impl Session<'_> {
         // All that came in one read came at one moment.
         let now = self.driver.at(self.now);
         while !self.is_full() && !self.conversation.is_closing() {
-            match self.frames.next(bytes_max, peer_bytes_max) {
-                Ok(Some(message)) => self.give(now, message),
+            let give = |message: &[u8]| {
+                give(self.driver, self.conversation, &self.origin, now, message);
+            };
+            match self.frames.next(bytes_max, peer_bytes_max, give) {
+                Ok(Some(())) => self.frame_count += 1,
                 Ok(None) => break,
                 Err(error) => {
                     self.refuse(&error.to_string());
@@ -310,19 +331,6 @@ impl Session<'_> {
             }
         }
         self.driver.arm();
-    }
-
-    fn give(&mut self, now: Millis, message: Vec<u8>) {
-        self.frame_count += 1;
-        let to = self.driver.reply_id();
-        let answered = message[0] != PEER_MARK;
-        let input = Input::Frame { to, origin: self.origin.clone(), message };
-        if answered {
-            let answer = self.driver.ask(now, self.conversation, to, input);
-            self.conversation.enter(to, answer);
-        } else {
-            self.driver.step(now, input);
-        }
     }
 
     /// Answers a frame that has no message, after all that wait; nothing can be read after it.

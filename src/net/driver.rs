@@ -147,7 +147,7 @@ impl Driver {
     }
 
     /// Gives the machine an event and carries out what it asks for.
-    pub(super) fn give(self: &Rc<Self>, input: Input) {
+    pub(super) fn give(self: &Rc<Self>, input: Input<'_>) {
         self.step(self.now(), input);
         self.arm();
     }
@@ -160,7 +160,7 @@ impl Driver {
         now: Millis,
         conversation: &Rc<Conversation>,
         to: ReplyTo,
-        input: Input,
+        input: Input<'_>,
     ) -> Option<Answer> {
         self.asking.set(Some(to));
         self.step(now, input);
@@ -180,7 +180,7 @@ impl Driver {
     }
 
     /// One step of the machine. `now` may be a moment ago, and is never before that of the last step.
-    pub(super) fn step(self: &Rc<Self>, now: Millis, input: Input) {
+    pub(super) fn step(self: &Rc<Self>, now: Millis, input: Input<'_>) {
         if self.ending.failed.load(Ordering::Relaxed) {
             return;
         }

@@ -113,8 +113,8 @@ pub(super) fn ended() -> io::Error {
 /// Takes the reply, after which nothing may follow.
 pub(super) fn next_reply(frames: &mut Frames, bytes_max: usize) -> io::Result<Option<Vec<u8>>> {
     let invalid = |why: String| io::Error::new(io::ErrorKind::InvalidData, why);
-    let reply =
-        frames.next(bytes_max, bytes_max).map_err(|error| invalid(format!("reply: {error}")))?;
+    let reply = frames.next(bytes_max, bytes_max, <[u8]>::to_vec);
+    let reply = reply.map_err(|error| invalid(format!("reply: {error}")))?;
     if reply.is_some() && !frames.is_empty() {
         return Err(invalid("more than one reply".to_owned()));
     }

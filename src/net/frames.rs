@@ -28,32 +28,40 @@ pub(super) struct Frames {
 }
 
 impl Frames {
-    /// Takes the next whole message; `None` where more bytes are needed.
+    /// Has `take` look at the next whole message where it lies; `None` where more bytes are needed.
     ///
     /// A frame may be `bytes_max` long; after the announcement of a replica, a frame that is only
     /// [`PEER_MARK`], each may be `peer_bytes_max` long.
-    pub(super) fn next(
+    pub(super) fn next<T>(
         &mut self,
         bytes_max: usize,
         peer_bytes_max: usize,
-    ) -> Result<Option<Vec<u8>>, FrameError> {
+        take: impl FnOnce(&[u8]) -> T,
+    ) -> Result<Option<T>, FrameError> {
         loop {
             let rest = &self.buffer[self.start..];
             let limit = if self.peer { peer_bytes_max } else { bytes_max };
             let Some(end) = decode(rest, limit)? else {
                 return Ok(None);
             };
-            let message = rest[HEADER_BYTES..end].to_vec();
-            self.start += end;
-            if self.start == self.buffer.len() {
-                self.start = 0;
-                self.buffer.clear();
-                self.buffer.shrink_to(READ_BYTES);
+            let message = &rest[HEADER_BYTES..end];
+            if message == [PEER_MARK] {
+                self.peer = true;
+                self.skip(end);
+                continue;
             }
-            if message != [PEER_MARK] {
-                return Ok(Some(message));
-            }
-            self.peer = true;
+            let taken = take(message);
+            self.skip(end);
+            return Ok(Some(taken));
+        }
+    }
+
+    fn skip(&mut self, count: usize) {
+        self.start += count;
+        if self.is_empty() {
+            self.start = 0;
+            self.buffer.clear();
+            self.buffer.shrink_to(READ_BYTES);
         }
     }
 
@@ -128,7 +136,7 @@ mod tests {
             let mut taken = Vec::new();
             for part in bytes.chunks(size) {
                 frames.push(part);
-                while let Some(message) = frames.next(3, 3).unwrap() {
+                while let Some(message) = frames.next(3, 3, <[u8]>::to_vec).unwrap() {
                     taken.push(message);
                 }
             }
@@ -143,12 +151,15 @@ mod tests {
         let mut frames = Frames::default();
         frames.push(&encode(&[PEER_MARK]));
         frames.push(&encode(&long)[..HEADER_BYTES]);
-        assert_eq!(frames.next(4, 5), Ok(None), "the announcement is no message");
+        assert_eq!(frames.next(4, 5, <[u8]>::to_vec), Ok(None), "the announcement is no message");
         frames.push(&long);
-        assert_eq!(frames.next(4, 5), Ok(Some(long.clone())));
+        assert_eq!(frames.next(4, 5, <[u8]>::to_vec), Ok(Some(long.clone())));
         // Without the announcement the length alone is refused.
         let mut frames = Frames::default();
         frames.push(&encode(&long)[..HEADER_BYTES]);
-        assert_eq!(frames.next(4, 5), Err(FrameError::TooLong { length: 5, limit: 4 }));
+        assert_eq!(
+            frames.next(4, 5, <[u8]>::to_vec),
+            Err(FrameError::TooLong { length: 5, limit: 4 })
+        );
     }
 }

@@ -205,7 +205,7 @@ impl<'a> Talk<'a> {
             let invalid = |why: String| io::Error::new(io::ErrorKind::InvalidData, why);
             while let Some(reply) = self
                 .frames
-                .next(self.reply_bytes_max, self.reply_bytes_max)
+                .next(self.reply_bytes_max, self.reply_bytes_max, <[u8]>::to_vec)
                 .map_err(|error| invalid(format!("reply: {error}")))?
             {
                 let Some(flying) = self.flight.pop_front() else {

@@ -60,9 +60,8 @@ impl Cluster {
     pub fn peek(&mut self, name: &str, json: &str) -> Option<String> {
         let process = self.process(name);
         let to = ReplyTo(self.network.fresh());
-        let message = json.as_bytes().to_vec();
-        let input = Input::Frame { to, origin: Origin::default(), message };
-        let mut outputs = self.handle(process, input);
+        let origin = Origin::default();
+        let mut outputs = self.handle(process, Input::frame(to, &origin, json.as_bytes()));
         let mut found = take_reply(&mut outputs, to);
         self.perform(process, outputs);
         if found.is_none() {

@@ -1,5 +1,7 @@
 //! Requests and their replies on their way, and what becomes of them.
 
+use std::borrow::Cow;
+
 use super::cluster::Cluster;
 use super::network::{Caller, Flight, FlightId, LinkId};
 use super::node::{Program, ip_of};
@@ -52,7 +54,7 @@ impl Cluster {
         flight.given_to = Some(process);
         let origin =
             Origin { peer_ip: flight.from_ip.clone().into(), local_ip: ip.to_string().into() };
-        let message = flight.message.clone();
+        let (origin, message) = (Cow::Owned(origin), Cow::Owned(flight.message.clone()));
         let to = ReplyTo(self.network.fresh());
         self.network.asked.insert(to, (process, id));
         self.deliver(process, Input::Frame { to, origin, message });

@@ -1,5 +1,6 @@
 //! A ring of nodes in virtual time: what happens, event by event.
 
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 
 use super::disk::Written;
@@ -189,6 +190,7 @@ impl Cluster {
         link.peer = Some(peer);
         let to = ReplyTo(self.network.fresh());
         let origin = Origin { peer_ip: peer_ip.into(), local_ip: local_ip.into() };
+        let (origin, message) = (Cow::Owned(origin), Cow::Owned(message));
         self.deliver(peer, Input::Frame { to, origin, message });
     }
 
@@ -218,7 +220,7 @@ impl Cluster {
     }
 
     /// Gives a process an input; if it is paused, later, and if it is dead, never.
-    pub(super) fn deliver(&mut self, process: ProcessId, input: Input) {
+    pub(super) fn deliver(&mut self, process: ProcessId, input: Input<'static>) {
         if self.running(process).is_none() {
             return;
         }
@@ -232,7 +234,7 @@ impl Cluster {
     }
 
     /// Has a process take a step, which is judged.
-    pub(super) fn handle(&mut self, process: ProcessId, input: Input) -> Vec<Output> {
+    pub(super) fn handle(&mut self, process: ProcessId, input: Input<'_>) -> Vec<Output> {
         let mut outputs = Vec::new();
         let node = &mut self.nodes[process.node];
         let heard = Heard::of(node.clock.at(self.now), &input);

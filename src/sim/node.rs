@@ -74,7 +74,7 @@ pub(super) struct Node {
     pub(super) program: Option<Program>,
     /// A stopped process (SIGSTOP): its inputs wait.
     pub(super) paused: bool,
-    pub(super) backlog: VecDeque<Input>,
+    pub(super) backlog: VecDeque<Input<'static>>,
     /// Its own time, which its processes are given.
     pub(super) clock: Clock,
     /// When the next wake-up is planned.

@@ -13,7 +13,7 @@ struct Toy {
 }
 
 impl Machine for Toy {
-    fn handle(&mut self, now: Millis, input: Input, out: &mut Vec<Output>) {
+    fn handle(&mut self, now: Millis, input: Input<'_>, out: &mut Vec<Output>) {
         let why = match input {
             Input::Start => "start".to_string(),
             Input::Persisted { .. } => "persisted".to_string(),
@@ -218,7 +218,7 @@ fn a_seed_run_twice_gives_the_same_trace() {
 fn a_machine_that_spins_is_caught() {
     struct Spinner;
     impl Machine for Spinner {
-        fn handle(&mut self, _: Millis, _: Input, _: &mut Vec<Output>) {}
+        fn handle(&mut self, _: Millis, _: Input<'_>, _: &mut Vec<Output>) {}
         fn deadline(&self) -> Option<Millis> {
             Some(10)
         }

@@ -74,7 +74,7 @@ pub(super) fn shown_result(result: &Result<Vec<u8>, CallError>) -> String {
     }
 }
 
-pub(super) fn shown_input(input: &Input) -> String {
+pub(super) fn shown_input(input: &Input<'_>) -> String {
     match input {
         Input::Start => "start".to_string(),
         Input::Frame { origin, message, .. } => {

@@ -34,7 +34,7 @@ pub(crate) struct Toy {
 }
 
 impl Machine for Toy {
-    fn handle(&mut self, now: Millis, input: Input, out: &mut Vec<Output>) {
+    fn handle(&mut self, now: Millis, input: Input<'_>, out: &mut Vec<Output>) {
         match input {
             Input::Start | Input::Leave | Input::Persisted { .. } => {}
             Input::Tick => {

@@ -305,9 +305,9 @@ fn setr_of_an_original_client_waits_for_the_view_leader() {
     primary(&mut disk, "b");
     let mut server = disk.start_alone(3);
     let mut out = Vec::new();
-    let message = br#"{"cmd": "setr", "key": "k", "val": 5}"#.to_vec();
+    let message = br#"{"cmd": "setr", "key": "k", "val": 5}"#;
     let origin = Origin::default();
-    server.handle(1, Input::Frame { to: ReplyTo(4), origin, message }, &mut out);
+    server.handle(1, Input::frame(ReplyTo(4), &origin, message), &mut out);
     assert!(disk.take(&out).is_none() && replies(&out).is_empty(), "the ring decides");
     assert!(leader_call(&out, "query_servers").is_some());
 }

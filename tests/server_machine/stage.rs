@@ -71,7 +71,7 @@ impl Stage {
     pub(crate) fn frame(&mut self, to: ReplyTo, message: Vec<u8>) -> Vec<Output> {
         let mut out = Vec::new();
         let origin = Origin { peer_ip: "127.0.0.1".into(), local_ip: "127.0.0.1".into() };
-        self.server.handle(self.now, Input::Frame { to, origin, message }, &mut out);
+        self.server.handle(self.now, Input::frame(to, &origin, &message), &mut out);
         out
     }
 

@@ -76,10 +76,9 @@ impl Default for LeaderConfig {
 /// use dht::core::machine::{Input, Machine, Origin, Output, ReplyTo};
 ///
 /// let mut leader = Leader::new(LeaderConfig::default());
-/// let message = br#"{"cmd": "query_servers"}"#.to_vec();
+/// let (origin, message) = (Origin::default(), br#"{"cmd": "query_servers"}"#);
 /// let mut out = Vec::new();
-/// let input = Input::Frame { to: ReplyTo(1), origin: Origin::default(), message };
-/// leader.handle(0, input, &mut out);
+/// leader.handle(0, Input::frame(ReplyTo(1), &origin, message), &mut out);
 /// let Output::Reply { message, .. } = &out[0] else { panic!() };
 /// assert_eq!(message, br#"{"result": [], "epoch": 0}"#);
 /// ```
@@ -403,7 +402,7 @@ const RESTARTED: &str = "restarted";
 const LEFT: &str = "left";
 
 impl Machine for Leader {
-    fn handle(&mut self, now: Millis, input: Input, out: &mut Vec<Output>) {
+    fn handle(&mut self, now: Millis, input: Input<'_>, out: &mut Vec<Output>) {
         if let Input::Persisted { ticket } = input {
             return self.keeper.iter_mut().for_each(|keeper| keeper.persisted(ticket, out));
         }

@@ -59,8 +59,9 @@ impl Server {
     ) {
         let reply = match command {
             Command::Set { key, value } => {
-                self.note_setting(&key, &value, out);
-                self.local.set(key, value);
+                let text = || Text::from_wtf8(key.to_vec());
+                self.note(|| Note::Setting { key: text(), value: value.clone() }, out);
+                self.local.set(&key, value);
                 self.promise(out);
                 Reply::status("ok").keeps(then == Then::Keep)
             }
@@ -139,16 +140,15 @@ impl Server {
         self.reply(to, reply, Then::Keep, out);
     }
 
-    fn get(&mut self, key: &Text, out: &mut Out) -> Reply {
-        let store = &self.store;
-        match self.local.later(key, || store.get(slot_of(key.as_bytes()), key.as_bytes())) {
+    fn get(&self, key: &[u8], out: &mut Out) -> Reply {
+        let text = || Text::from_wtf8(key.to_vec());
+        match self.local.later(key, || self.store.get(slot_of(key), key)) {
             Some(value) => {
-                let reply = Reply::status("ok").raw("value", value);
-                self.note(Note::Querying { key: key.clone() }, out);
-                reply
+                self.note(|| Note::Querying { key: text() }, out);
+                Reply::status("ok").raw_bytes("value", value)
             }
             None => {
-                self.note(Note::NotFound { key: key.clone() }, out);
+                self.note(|| Note::NotFound { key: text() }, out);
                 Reply::status("not_found")
             }
         }
@@ -156,7 +156,7 @@ impl Server {
 
     /// All names; to one of ours also which of them the ring does not have from here.
     fn query_all_keys(&mut self, ours: bool, out: &mut Out) -> Reply {
-        self.note(Note::AllKeys, out);
+        self.note(|| Note::AllKeys, out);
         let reply =
             Reply::new().raw("result", &sorted(self.store.names().chain(self.local.names())));
         if !ours {
@@ -167,9 +167,10 @@ impl Server {
         reply.raw("dht", &format!("{{\"version\": {EXTENSION_VERSION}, \"own\": {own}}}"))
     }
 
-    fn note(&mut self, note: Note, out: &mut Out) {
+    /// Says what somebody may want to know, unless nobody does: then it is not even made.
+    fn note(&self, note: impl FnOnce() -> Note, out: &mut Out) {
         if !self.config.quiet {
-            out.push(Output::Note(note));
+            out.push(Output::Note(note()));
         }
     }
 
@@ -206,7 +207,7 @@ impl Server {
             // Without a view leader of ours there is nobody to decide: as in the original.
             self.votes.release(&key, &owner);
             self.note_setting(&key, &value, out);
-            self.local.set_without_ring(key, value);
+            self.local.set_without_ring(key.as_bytes(), value);
             self.promise(out);
             return self.reply(to, Reply::new(), then, out);
         }

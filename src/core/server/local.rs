@@ -55,8 +55,8 @@ impl Own {
         self.parts().0
     }
 
-    fn value(&self) -> &str {
-        std::str::from_utf8(self.parts().1).expect("a value is text")
+    fn value(&self) -> &[u8] {
+        self.parts().1
     }
 }
 
@@ -83,22 +83,28 @@ impl Eq for Own {}
 /// Hashes the same way in each run of one seed, which whoever chooses names must not know: names that
 /// all have one hash would make every look as long as there are names.
 #[derive(Debug)]
-struct Keyed(u64);
+struct Keyed(DefaultHasher);
+
+impl Keyed {
+    fn new(seed: u64) -> Self {
+        let mut hasher = DefaultHasher::new();
+        hasher.write_u64(seed);
+        Keyed(hasher)
+    }
+}
 
 impl BuildHasher for Keyed {
     type Hasher = DefaultHasher;
 
     fn build_hasher(&self) -> DefaultHasher {
-        let mut hasher = DefaultHasher::new();
-        hasher.write_u64(self.0);
-        hasher
+        self.0.clone()
     }
 }
 
 impl Local {
     /// Holds nothing; `seed` is the server's secret.
     pub(super) fn new(seed: u64) -> Self {
-        Local { values: HashSet::with_hasher(Keyed(seed)), log: Log::default() }
+        Local { values: HashSet::with_hasher(Keyed::new(seed)), log: Log::default() }
     }
 
     /// Takes up a value that the disk has.
@@ -107,13 +113,13 @@ impl Local {
     }
 
     /// Stores a value.
-    pub(super) fn set(&mut self, key: Text, value: Json) {
-        self.put(key.as_bytes(), Value { value, overtaken: false, without_ring: false });
+    pub(super) fn set(&mut self, key: &[u8], value: Json) {
+        self.put(key, Value { value, overtaken: false, without_ring: false });
     }
 
     /// Stores a value of `setr`, while nobody decides.
-    pub(super) fn set_without_ring(&mut self, key: Text, value: Json) {
-        self.put(key.as_bytes(), Value { value, overtaken: false, without_ring: true });
+    pub(super) fn set_without_ring(&mut self, key: &[u8], value: Json) {
+        self.put(key, Value { value, overtaken: false, without_ring: true });
     }
 
     fn put(&mut self, key: &[u8], value: Value) {
@@ -136,7 +142,7 @@ impl Local {
     pub(super) fn overtake(&mut self, name: &[u8]) -> bool {
         let own = self.values.get(name).filter(|own| !own.has(OVERTAKEN));
         let Some(own) = own else { return false };
-        let value = Json::from_raw(own.value());
+        let value = Json::from_raw(std::str::from_utf8(own.value()).expect("a value is text"));
         let value = Value { value, overtaken: true, without_ring: own.has(WITHOUT_RING) };
         self.put(name, value);
         true
@@ -145,10 +151,11 @@ impl Local {
     /// The value that counts, given the way to the replicated one, which is not always gone.
     pub(super) fn later<'a>(
         &'a self,
-        key: &Text,
+        key: &[u8],
         replicated: impl FnOnce() -> Option<&'a str>,
-    ) -> Option<&'a str> {
-        match self.values.get(key.as_bytes()) {
+    ) -> Option<&'a [u8]> {
+        let replicated = || replicated().map(str::as_bytes);
+        match self.values.get(key) {
             Some(own) if own.has(OVERTAKEN) => replicated().or_else(|| Some(own.value())),
             Some(own) => Some(own.value()),
             None => replicated(),

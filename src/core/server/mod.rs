@@ -397,7 +397,7 @@ fn others(entry: &Entry) -> BTreeSet<NodeId> {
 }
 
 impl Machine for Server {
-    fn handle(&mut self, now: Millis, input: Input, out: &mut Vec<Output>) {
+    fn handle(&mut self, now: Millis, input: Input<'_>, out: &mut Vec<Output>) {
         let persisted = match input {
             Input::Persisted { ticket } => Some(ticket),
             _ => None,

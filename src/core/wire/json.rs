@@ -121,6 +121,8 @@ impl fmt::Display for Json {
 #[derive(Debug, Clone, Default)]
 pub struct Object<'a> {
     fields: Fields<'a>,
+    /// Whether a string in it has an escape.
+    escaped: bool,
 }
 
 /// Names, as they were written but for the quotes, and values.
@@ -158,14 +160,17 @@ impl<'a> Object<'a> {
             scanner.end()?;
             return Err(JsonError::NotObject);
         }
-        let fields = scanner.object()?;
+        let mut object = Object::default();
+        scanner.object(&mut object.fields)?;
         scanner.end()?;
-        Ok(Object { fields })
+        object.escaped = scanner.escaped();
+        Ok(object)
     }
 
     /// The field's value as it was written (it may hold UTF-8).
     pub fn raw(&self, name: &str) -> Option<&'a str> {
-        let found = self.fields.latest_first().find(|(field, _)| is_name(field, name));
+        let named = |field: &str| field == name || (self.escaped && means(field, name));
+        let found = self.fields.latest_first().find(|(field, _)| named(field));
         found.map(|(_, value)| *value)
     }
 
@@ -176,17 +181,13 @@ impl<'a> Object<'a> {
 
     /// The field's value, where it is a string.
     pub fn text(&self, name: &str) -> Option<Text> {
-        decode_string(self.raw(name)?)
+        Some(Text::from_wtf8(self.word(name)?.into_owned()))
     }
 
     /// The bytes of the field's value, where it is a string. Only one with escapes is copied.
     pub fn word(&self, name: &str) -> Option<Cow<'a, [u8]>> {
         let inner = inner(self.raw(name)?)?;
-        let escaped = inner.contains('\\');
-        if !escaped {
-            return Some(Cow::Borrowed(inner.as_bytes()));
-        }
-        Some(Cow::Owned(decode_inner(inner)?.as_bytes().to_vec()))
+        if self.escaped { decode_inner(inner) } else { Some(Cow::Borrowed(inner)) }
     }
 
     /// The field's value, where it is a whole number that fits.
@@ -206,29 +207,31 @@ impl<'a> Object<'a> {
     }
 }
 
-/// Whether the inside of a JSON string means this name, in which no backslash stands. Few are escaped,
-/// so none is decoded before.
-fn is_name(written: &str, name: &str) -> bool {
-    let decoded = || decode_inner(written).is_some_and(|text| text.as_bytes() == name.as_bytes());
-    written == name || (written.contains('\\') && decoded())
+/// Whether the inside of a JSON string means this name.
+fn means(written: &str, name: &str) -> bool {
+    decode_inner(written.as_bytes()).is_some_and(|meant| *meant == *name.as_bytes())
 }
 
 /// Decodes a JSON string that a scanner has accepted; `None` for another value.
 fn decode_string(raw: &str) -> Option<Text> {
-    decode_inner(inner(raw)?)
+    Some(Text::from_wtf8(decode_inner(inner(raw)?)?.into_owned()))
 }
 
 /// What stands between the quotes of a JSON string.
-fn inner(raw: &str) -> Option<&str> {
-    raw.strip_prefix('"')?.strip_suffix('"')
+fn inner(raw: &str) -> Option<&[u8]> {
+    match raw.as_bytes() {
+        [b'"', inner @ .., b'"'] => Some(inner),
+        _ => None,
+    }
 }
 
-fn decode_inner(inner: &str) -> Option<Text> {
-    if !inner.contains('\\') {
-        return Some(Text::from(inner));
+/// What the inside of a JSON string means, in WTF-8. Only where it has escapes it is copied.
+fn decode_inner(inner: &[u8]) -> Option<Cow<'_, [u8]>> {
+    if !inner.contains(&b'\\') {
+        return Some(Cow::Borrowed(inner));
     }
     let mut out = Vec::with_capacity(inner.len());
-    let mut rest = inner.as_bytes();
+    let mut rest = inner;
     while let Some(at) = rest.iter().position(|byte| *byte == b'\\') {
         out.extend_from_slice(&rest[..at]);
         let (code, used) = decode_escape(&rest[at..])?;
@@ -236,7 +239,7 @@ fn decode_inner(inner: &str) -> Option<Text> {
         rest = &rest[at + used..];
     }
     out.extend_from_slice(rest);
-    Some(Text::from_wtf8(out))
+    Some(Cow::Owned(out))
 }
 
 /// The code point of the escape at the start of `bytes`, and how many bytes it takes.

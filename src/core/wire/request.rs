@@ -1,5 +1,7 @@
 //! Requests, as types. What cannot be understood is an error that says what is missing.
 
+use std::borrow::Cow;
+
 use thiserror::Error;
 
 use super::json::{Json, JsonError, Object};
@@ -47,9 +49,9 @@ pub struct Request<'a> {
 #[expect(missing_docs, reason = "the fields are the message's own, see docs/protocol.md")]
 pub enum Command<'a> {
     /// Store on this server alone.
-    Set { key: Text, value: Json },
+    Set { key: Cow<'a, [u8]>, value: Json },
     /// What this server holds.
-    Get { key: Text },
+    Get { key: Cow<'a, [u8]> },
     /// The names that this server holds.
     QueryAllKeys,
     /// Print words.
@@ -99,8 +101,9 @@ impl<'a> Request<'a> {
     pub fn parse(message: &'a [u8]) -> Result<Request<'a>, RequestError> {
         let object = Object::parse(message)?;
         let name = object.word("cmd").ok_or(RequestError::NoCommand)?;
-        let extended = object.raw("dht").is_some_and(|raw| raw != "null" && raw != "false");
-        let command = Command::parse(&name, &object)?;
+        let extension = object.raw("dht");
+        let extended = extension.is_some_and(|raw| raw != "null" && raw != "false");
+        let command = Command::parse(&name, extension, &object)?;
         Ok(Request { command, extended })
     }
 }
@@ -125,27 +128,31 @@ impl<'a> Command<'a> {
         )
     }
 
-    fn parse(name: &[u8], object: &Object<'a>) -> Result<Command<'a>, RequestError> {
-        let extension = object.raw("dht");
+    fn parse(
+        name: &[u8],
+        extension: Option<&'a str>,
+        object: &Object<'a>,
+    ) -> Result<Command<'a>, RequestError> {
         let field = |command, field| RequestError::Field { command, field };
         let key = |command| object.text("key").ok_or(field(command, "key"));
+        let bytes = |command| object.word("key").ok_or(field(command, "key"));
         let value = |command| object.json("val").ok_or(field(command, "val"));
         let lock = |command| object.json("lockid").ok_or(field(command, "lockid"));
         let requestor = |command| object.json("requestor").ok_or(field(command, "requestor"));
         let needs = |command| extension.ok_or(field(command, "dht"));
-        Ok(match std::str::from_utf8(name).unwrap_or_default() {
-            "set" => Command::Set { key: key("set")?, value: value("set")? },
-            "get" => Command::Get { key: key("get")? },
-            "query_all_keys" => Command::QueryAllKeys,
-            "print" => {
+        Ok(match name {
+            b"set" => Command::Set { key: bytes("set")?, value: value("set")? },
+            b"get" => Command::Get { key: bytes("get")? },
+            b"query_all_keys" => Command::QueryAllKeys,
+            b"print" => {
                 let words = object.array("text").ok_or(field("print", "text"))?;
                 Command::Print { words }
             }
-            "setr_request" => Command::SetrRequest { key: key("setr_request")? },
-            "setr" => Command::Setr { key: key("setr")?, value: value("setr")? },
-            "setr_deny" => Command::SetrDeny { key: key("setr_deny")? },
-            "timeout" => Command::Timeout,
-            "heartbeat" => {
+            b"setr_request" => Command::SetrRequest { key: key("setr_request")? },
+            b"setr" => Command::Setr { key: key("setr")?, value: value("setr")? },
+            b"setr_deny" => Command::SetrDeny { key: key("setr_deny")? },
+            b"timeout" => Command::Timeout,
+            b"heartbeat" => {
                 let port = object.number("port").and_then(|port| u16::try_from(port).ok());
                 let port = port.ok_or(field("heartbeat", "port"))?;
                 let requestor = requestor("heartbeat")?;
@@ -154,26 +161,26 @@ impl<'a> Command<'a> {
                 }
                 Command::Heartbeat { port, requestor, extension }
             }
-            "query_servers" => Command::QueryServers,
-            "lock_get" => {
+            b"query_servers" => Command::QueryServers,
+            b"lock_get" => {
                 Command::LockGet { lock: lock("lock_get")?, requestor: requestor("lock_get")? }
             }
-            "lock_release" => Command::LockRelease {
+            b"lock_release" => Command::LockRelease {
                 lock: lock("lock_release")?,
                 requestor: requestor("lock_release")?,
             },
-            "dht_write" => Command::Write {
+            b"dht_write" => Command::Write {
                 key: key("dht_write")?,
                 value: value("dht_write")?,
                 extension: needs("dht_write")?,
             },
-            "dht_read" => Command::Read { key: key("dht_read")?, extension: needs("dht_read")? },
-            "dht_assign" => Command::Assign { extension: needs("dht_assign")? },
-            "dht_report" => Command::Report { extension: needs("dht_report")? },
-            "dht_hello" => Command::Hello,
-            "dht_stats" => Command::Stats,
-            "dht_status" => Command::Status,
-            "dht_leave" => Command::Leave,
+            b"dht_read" => Command::Read { key: key("dht_read")?, extension: needs("dht_read")? },
+            b"dht_assign" => Command::Assign { extension: needs("dht_assign")? },
+            b"dht_report" => Command::Report { extension: needs("dht_report")? },
+            b"dht_hello" => Command::Hello,
+            b"dht_stats" => Command::Stats,
+            b"dht_status" => Command::Status,
+            b"dht_leave" => Command::Leave,
             _ => return Err(RequestError::UnknownCommand(Text::from_wtf8(name.to_vec()))),
         })
     }

@@ -7,15 +7,23 @@ use super::json::{Fields, JSON_DEPTH_MAX, Json, JsonError};
 pub(super) struct Scanner<'a> {
     text: &'a str,
     at: usize,
+    /// Whether a string had an escape.
+    escaped: bool,
 }
 
 impl<'a> Scanner<'a> {
     pub(super) fn new(text: &'a str) -> Self {
-        Scanner { text, at: 0 }
+        Scanner { text, at: 0, escaped: false }
     }
 
     pub(super) fn peek(&self) -> Option<u8> {
         self.text.as_bytes().get(self.at).copied()
+    }
+
+    /// Whether a string that was walked over had an escape. Few have, and what is certain not to need not
+    /// be looked for again.
+    pub(super) fn escaped(&self) -> bool {
+        self.escaped
     }
 
     fn broken<T>(&self) -> Result<T, JsonError> {
@@ -42,13 +50,12 @@ impl<'a> Scanner<'a> {
     }
 
     /// One object, its values skipped over.
-    pub(super) fn object(&mut self) -> Result<Fields<'a>, JsonError> {
+    pub(super) fn object(&mut self, fields: &mut Fields<'a>) -> Result<(), JsonError> {
         self.expect(b'{')?;
-        let mut fields = Fields::default();
         self.space();
         if self.peek() == Some(b'}') {
             self.at += 1;
-            return Ok(fields);
+            return Ok(());
         }
         loop {
             self.space();
@@ -65,8 +72,7 @@ impl<'a> Scanner<'a> {
                 _ => break,
             }
         }
-        self.expect(b'}')?;
-        Ok(fields)
+        self.expect(b'}')
     }
 
     /// One array, its items as text.
@@ -94,6 +100,11 @@ impl<'a> Scanner<'a> {
     /// Any value; returns its text.
     pub(super) fn value(&mut self) -> Result<&'a str, JsonError> {
         let start = self.at;
+        if self.peek() == Some(b'"') {
+            // Most are strings, and nothing is open around them.
+            self.string()?;
+            return Ok(&self.text[start..self.at]);
+        }
         let mut open: Vec<u8> = Vec::new();
         loop {
             self.space();
@@ -162,26 +173,28 @@ impl<'a> Scanner<'a> {
             self.at += plain_bytes(&self.text.as_bytes()[self.at..]);
             match self.peek() {
                 Some(b'"') => break,
-                Some(b'\\') => {
-                    self.at += 1;
-                    match self.peek() {
-                        Some(b'"' | b'\\' | b'/' | b'b' | b'f' | b'n' | b'r' | b't') => {
-                            self.at += 1;
-                        }
-                        Some(b'u') => {
-                            let digits = self.text.as_bytes().get(self.at + 1..self.at + 5);
-                            if !digits.is_some_and(|d| d.iter().all(u8::is_ascii_hexdigit)) {
-                                return self.broken();
-                            }
-                            self.at += 5;
-                        }
-                        _ => return self.broken(),
-                    }
-                }
+                Some(b'\\') => self.escape()?,
                 _ => return self.broken(),
             }
         }
         self.at += 1;
+        Ok(())
+    }
+
+    fn escape(&mut self) -> Result<(), JsonError> {
+        self.escaped = true;
+        self.at += 1;
+        match self.peek() {
+            Some(b'"' | b'\\' | b'/' | b'b' | b'f' | b'n' | b'r' | b't') => self.at += 1,
+            Some(b'u') => {
+                let digits = self.text.as_bytes().get(self.at + 1..self.at + 5);
+                if !digits.is_some_and(|d| d.iter().all(u8::is_ascii_hexdigit)) {
+                    return self.broken();
+                }
+                self.at += 5;
+            }
+            _ => return self.broken(),
+        }
         Ok(())
     }
 

@@ -117,7 +117,7 @@ struct Name {
 
 impl Heard {
     /// What an input says, as far as rules are about it.
-    pub(in crate::sim) fn of(local: Millis, input: &Input) -> Heard {
+    pub(in crate::sim) fn of(local: Millis, input: &Input<'_>) -> Heard {
         let Input::Frame { to, message, origin } = input else {
             return Heard { local, asked: None };
         };
