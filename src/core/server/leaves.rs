@@ -1,8 +1,8 @@
 //! The cells of a slot, in a row of short packed leaves.
 //!
 //! With a tree of names and values in allocations of their own a name of 16 bytes and a value of 32 took
-//! 221 bytes of a server's memory, its request included; this way, with those packed too, they take 101. A leaf is searched from
-//! its front, so it is short.
+//! 221 bytes of a server's memory, its request included; this way, with requests packed too, they take 101.
+//! A leaf is searched from its front, so it is short.
 
 use crate::core::wire::cells::{CellRef, Cells, Place};
 use crate::core::wire::peer::Version;
