@@ -15,6 +15,8 @@ from serving import Gauge
 from table import Row, Series, alternate
 
 CALLS = 2_000
+# Where the scheduler puts client and server decides more than either: it must have chosen often.
+CALL_ROUNDS = 25
 STARTS = 10
 ORIGINALS = ROOT / "tests" / "python"
 COST_RATIO_MAX = 0.6
@@ -29,7 +31,8 @@ def show_calls(gauge: Gauge) -> None:
             runs = {"ours": partial(per_second, partial(client.get, "apple"))}
             if gauge.peer("memcached", "python") and (other := pymemcache(gauge, parties)):
                 runs["memcached"] = partial(per_second, other)
-            row = gauge.row("python", "get in a loop, one thread", "k/s", dict(runs))
+            found = alternate(runs, max(CALL_ROUNDS, gauge.rounds))
+            row = Row("python", "get in a loop, one thread", "k/s", found.pop("ours"), found)
             gauge.table.add(row.least_of("memcached", 1.0))
         show_command(gauge, leader, server, parties)
 

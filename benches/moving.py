@@ -3,6 +3,8 @@
 import struct
 import subprocess
 import time
+from collections.abc import Callable
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
@@ -14,6 +16,7 @@ SAMPLE = struct.Struct("<dIHH")
 VALUE_BYTES = 16 + 32
 CLIENTS_WHILE_MOVING = 2
 BEFORE_SECONDS = 2.0
+JOINS = 5
 SETTLE_SECONDS_MAX = 300.0
 
 
@@ -37,15 +40,48 @@ def show_memory_and_join(gauge: Gauge, keys: int) -> None:
         show_join(gauge, parties, leader, keys)
 
 
+@dataclass(frozen=True)
+class Joined:
+    """What one joining gave."""
+
+    received: int
+    held: int
+    seconds: float
+    copy_seconds: float
+    kept: float
+    p99_ms: float
+
+
 def show_join(gauge: Gauge, parties: Parties, leader: Party, keys: int) -> None:
-    """A fourth server joins; how long that takes, and what clients notice."""
-    samples = parties.folder() / "samples"
+    """A fourth server joins, and leaves; how long the first takes, and what clients notice."""
+    joins = [join(gauge, parties, leader, keys) for _ in range(JOINS)]
+
+    def each(figure: Callable[[Joined], float]) -> Series:
+        return Series(tuple(figure(joined) for joined in joins))
+
+    received = max(joined.received for joined in joins)
+    took, copied = each(lambda joined: joined.seconds), each(lambda joined: joined.copy_seconds)
+    what = f"a fourth server joins, {received:,} names"
+    gauge.table.add(Row("moving", what, "s", took, {"limit": copied}))
+    ratio = each(lambda joined: joined.copy_seconds / joined.seconds)
+    gauge.table.add(Row("moving", "speed of that over a bare copy", "x", ratio).at_least(0.3))
+    counts = each(lambda joined: joined.received / max(1, joined.held))
+    gauge.table.add(Row("moving", "names moved for each that had to", "x", counts).at_most(1.0))
+    kept = each(lambda joined: joined.kept)
+    what = "getr of slots that stay, while others move"
+    gauge.table.add(Row("moving", what, "x of before", kept).at_least(0.8))
+    p99 = each(lambda joined: joined.p99_ms)
+    gauge.table.add(Row("moving", "p99 of getr of slots that move", "ms", p99).at_most(50.0))
+
+
+def join(gauge: Gauge, parties: Parties, leader: Party, keys: int) -> Joined:
+    """Have a fourth server join while clients work, and leave again."""
+    folder = parties.folder()
+    samples, until = folder / "samples", folder / "end"
     load = gauge.loader.argv(
         "run", dialect="frames", addr=leader.address, work="getr", keys=keys,
-        clients=CLIENTS_WHILE_MOVING, seconds=SETTLE_SECONDS_MAX, samples=samples,
-        until=parties.folder() / "end",
+        clients=CLIENTS_WHILE_MOVING, seconds=SETTLE_SECONDS_MAX, samples=samples, until=until,
     )  # fmt: skip
-    until = Path(load[load.index("--until") + 1])
     with subprocess.Popen(load, stdout=subprocess.DEVNULL) as process:
         time.sleep(BEFORE_SECONDS)
         before = time.time()
@@ -58,34 +94,22 @@ def show_join(gauge: Gauge, parties: Parties, leader: Party, keys: int) -> None:
     told = ask(joiner.address, {"cmd": "dht_stats", "dht": 1})
     received, held = int(told["keys_received"]), int(told["keys"])
     copied = gauge.loader.call("copy", bytes=received * VALUE_BYTES)["seconds"]
-    took = Series((after - came,))
-    row = Row("moving", f"a fourth server joins, {received:,} names", "s", took)
-    row.others["limit"] = Series((copied,))
-    ratio = Row("moving", "speed of that over a bare copy", "x", Series((copied / took.median,)))
-    gauge.table.add(row)
-    gauge.table.add(ratio.at_least(0.3))
-    counts = Series((received / max(1, held),))
-    gauge.table.add(Row("moving", "names moved for each that had to", "x", counts).at_most(1.0))
-    show_work_meanwhile(gauge, samples, before, came, after)
+    kept, p99_ms = work_meanwhile(samples, before, came, after)
+    ask(joiner.address, {"cmd": "dht_leave", "dht": 1})
+    wait_until(partial(settled, leader, 3), "the three to have all names again")
+    return Joined(received, held, after - came, copied, kept, p99_ms)
 
 
-def show_work_meanwhile(
-    gauge: Gauge, samples: Path, before: float, came: float, after: float
-) -> None:
-    """What the clients noticed, from the joining until all was in place."""
+def work_meanwhile(samples: Path, before: float, came: float, after: float) -> tuple[float, float]:
+    """What clients kept of their throughput where nothing moved, and the p99 in ms elsewhere."""
     rows = list(SAMPLE.iter_unpack(samples.read_bytes()))
     stay = [row for row in rows if not row[3]]
     quiet = sum(before - BEFORE_SECONDS / 2 <= at < before for at, *_ in stay)
     quiet_rate = quiet / (BEFORE_SECONDS / 2)
     rate = sum(came <= at < after for at, *_ in stay) / max(after - came, 1e-9)
-    kept = Series((rate / max(quiet_rate, 1e-9),))
-    what = "getr of slots that stay, while others move"
-    gauge.table.add(Row("moving", what, "x of before", kept).at_least(0.8))
     pauses = sorted(us for at, us, _, moved in rows if moved and came <= at < after)
-    if pauses:
-        p99 = Series((pauses[len(pauses) * 99 // 100] / 1000,))
-        what = "p99 of getr of slots that move"
-        gauge.table.add(Row("moving", what, "ms", p99).at_most(50.0))
+    assert pauses, "clients asked for names that moved"
+    return rate / max(quiet_rate, 1e-9), pauses[len(pauses) * 99 // 100] / 1000
 
 
 def show_growth(gauge: Gauge, seconds: float) -> None:
