@@ -383,8 +383,13 @@ mod tests {
         let bytes = [&[0xc8, 0x01, 1, 1], words.as_flattened()].concat();
         assert_eq!(recent.pack(), bytes);
         assert_eq!(Recent::read(&bytes), Some(recent));
-        for broken in [&bytes[..27], &bytes[1..], &[200, 1, 2, 0], &[1, 0, 0], &[1, 1, 0xff, 0x7f]]
-        {
+        for broken in [
+            &bytes[..27],
+            &[&bytes[..], &bytes].concat(),
+            &[200, 1, 2, 0],
+            &[1, 0, 0],
+            &[1, 1, 0xff, 0x7f],
+        ] {
             assert_eq!(Recent::read(broken), None, "{broken:?}");
         }
     }
