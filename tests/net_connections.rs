@@ -260,6 +260,34 @@ fn half_sent_frames_do_not_keep_others_out() {
 }
 
 #[test]
+fn who_takes_no_last_reply_and_sends_on_is_closed() {
+    let queue = 1 << 30;
+    let limits =
+        Limits { stalled_write_ms: 200, drain_ms: 1, reply_queue_bytes_max: queue, ..patient() };
+    let node = toy(limits);
+    let mut wire = Wire::to(&node);
+    wire.send("long 16000000");
+    wire.send("close x");
+    // More than any buffer holds, so that it ends only with the connection.
+    let more = vec![b'x'; 1 << 20];
+    let ended = (0..1_000).any(|_| wire.0.write_all(&more).is_err());
+    assert!(ended, "the connection takes it all");
+}
+
+#[test]
+fn one_that_waits_for_replies_is_not_idle_however_much_it_sends() {
+    let node = toy(Limits { connections_max: 2, in_flight_max: 1 << 20, ..patient() });
+    let mut busy = Wire::to(&node);
+    assert_eq!(busy.ask("keep a"), "a");
+    let mut idle = Wire::to(&node);
+    assert_eq!(idle.ask("keep b"), "b");
+    // Many reads, and the third connection comes between them.
+    busy.0.write_all(&encode(b"hold x").repeat(100_000)).unwrap();
+    assert_eq!(Wire::to(&node).ask("keep me"), "me");
+    assert_eq!(idle.receive(), None);
+}
+
+#[test]
 fn the_machine_learns_who_asks() {
     let node = toy(patient());
     assert_eq!(Wire::to(&node).ask("origin"), "127.0.0.1 127.0.0.1");

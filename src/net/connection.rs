@@ -233,7 +233,7 @@ impl Session<'_> {
             if self.is_over() {
                 return Poll::Ready(());
             }
-            if self.is_full() || self.ended {
+            if self.is_full() || self.ended || self.conversation.is_closing() {
                 break;
             }
             if more || self.turn.is_some() {
@@ -241,7 +241,9 @@ impl Session<'_> {
                 // server that joined read all there was before it acknowledged any of it, and the one that
                 // gave it its slots did nothing meanwhile.
                 let turn = self.turn.get_or_insert_with(|| Box::pin(yield_now()));
-                ready!(turn.as_mut().poll(context));
+                if turn.as_mut().poll(context).is_pending() {
+                    break;
+                }
                 self.turn = None;
                 more = false;
             }

@@ -58,9 +58,10 @@ def test_a_server_joins_a_ring_of_many_names(
 ) -> None:
     """What is moved is counted, and what the clients noticed."""
     monkeypatch.setattr(moving, "BEFORE_SECONDS", 0.2)
+    monkeypatch.setattr(moving, "JOINS", 2)
     moving.show_memory_and_join(gauge, 2_000)
     rows = {row.what: row for row in gauge.table.rows}
-    assert rows["names moved for each that had to"].ours.values == (1.0,)
+    assert set(rows["names moved for each that had to"].ours.values) == {1.0}
     assert rows["speed of that over a bare copy"].ours.least > 0
 
 

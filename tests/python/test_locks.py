@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 import dht
+from dht import _locks
 from harness import wait_until
 
 
@@ -270,8 +271,18 @@ def test_leaving_a_block_while_the_view_leader_is_away() -> None:
 
 
 @pytest.mark.parametrize("way", ["lock_get", "lock"])
-def test_a_restart_of_the_view_leader_leaves_no_ghost(tmp_path: Path, way: str) -> None:
+def test_a_restart_of_the_view_leader_leaves_no_ghost(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, way: str
+) -> None:
     """Who waited then goes on waiting, is granted the lock after it, and gives it back."""
+    answered = threading.Event()
+    next_pause = _locks.next_pause
+
+    def paused(pause: float) -> float:
+        answered.set()
+        return next_pause(pause)
+
+    monkeypatch.setattr(_locks, "next_pause", paused)
     with dht.Cluster(1, data_dir=tmp_path) as cluster:
         ann, bob = cluster.client(), cluster.client()
         assert ann.lock_get("queue", "ann")
@@ -291,6 +302,7 @@ def test_a_restart_of_the_view_leader_leaves_no_ghost(tmp_path: Path, way: str) 
         thread = threading.Thread(target=wait)
         thread.start()
         wait_until(lambda: _is_waiting(ann, "bob"), what="bob to wait")
+        wait_until(answered.is_set, what="bob to know that")
         cluster.viewleader.kill()
         thread.join(0.6)  # more than a pause between two questions
         assert thread.is_alive(), came

@@ -28,7 +28,7 @@ const KNOWN_BYTES: usize = 24;
 /// How many bytes a revision with what belongs to it takes at most: three numbers.
 const GROUP_BYTES_MAX: usize = 3 * 10;
 
-/// Recent, each once: those executed at their first try, and those executed when they were repeated.
+/// Requests, each once: those executed at their first try, and those executed when they were repeated.
 ///
 /// ```
 /// use dht::core::wire::{peer::{Executed, RequestId, Version}, recent::Recent};
@@ -94,7 +94,7 @@ impl Recent {
         out
     }
 
-    /// Recent that somebody else has packed; `None` where they are none.
+    /// Requests that somebody else has packed; `None` where they are none.
     fn read(mut bytes: &[u8]) -> Option<Recent> {
         let mut recent = Recent::default();
         while !bytes.is_empty() {
@@ -113,7 +113,7 @@ impl Recent {
     }
 }
 
-/// Recent of one sort, in the order of their versions.
+/// Requests of one sort, in the order of their versions.
 #[derive(Clone, Default, PartialEq, Eq)]
 struct Sort {
     known: VecDeque<Known>,
@@ -122,7 +122,7 @@ struct Sort {
     /// How many follow one another under one revision.
     ///
     /// Invariant: revisions ascend, no count is zero, and all counts together are `known.len()`.
-    revisions: Vec<(Revision, usize)>,
+    revisions: VecDeque<(Revision, usize)>,
 }
 
 /// A request but for its revision.
@@ -214,19 +214,21 @@ impl Sort {
             }
             start += count;
         }
-        self.revisions.reserve_exact(1);
-        self.revisions.push((revision, 1));
+        if self.revisions.is_empty() {
+            self.revisions.reserve_exact(1);
+        }
+        self.revisions.push_back((revision, 1));
         start
     }
 
     fn take_oldest(&mut self, repeated: bool) -> Option<Executed> {
         let oldest = self.known.pop_front()?;
         self.marks.pop_front();
-        let (revision, count) = self.revisions.first_mut().expect("each request has a revision");
+        let (revision, count) = self.revisions.front_mut().expect("each request has a revision");
         let executed = oldest.executed(*revision, repeated);
         *count -= 1;
         if *count == 0 {
-            self.revisions.remove(0);
+            self.revisions.pop_front();
         }
         Some(executed)
     }
@@ -252,14 +254,17 @@ impl Sort {
     /// Takes a group behind the last.
     fn read(&mut self, revision: Revision, group: &[u8]) -> Option<()> {
         let (words, _) = group.as_chunks::<8>();
-        let ascends = self.revisions.last().is_none_or(|(last, _)| *last < revision);
+        let ascends = self.revisions.back().is_none_or(|(last, _)| *last < revision);
         let count = group.len() / KNOWN_BYTES;
         if !ascends || count == 0 {
             return None;
         }
-        self.reserve(count);
-        self.revisions.reserve_exact(1);
-        self.revisions.push((revision, count));
+        if self.revisions.is_empty() {
+            // Mostly there is one group. With more, room doubles: it is not moved for each.
+            self.reserve(count);
+            self.revisions.reserve_exact(1);
+        }
+        self.revisions.push_back((revision, count));
         let mut before = 0;
         for word in words.chunks_exact(3) {
             let [client, number, sequence] = [word[0], word[1], word[2]].map(u64::from_le_bytes);
