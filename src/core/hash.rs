@@ -1,5 +1,5 @@
-//! Where a name stands on the ring: SHA-1, modulo the number of slots. And what tells things apart that
-//! nobody chooses.
+//! Where a name stands on the ring: SHA-1, modulo the number of slots. And a fast hash of numbers, for
+//! where nobody gains by choosing them.
 
 use sha1::{Digest, Sha1};
 
@@ -26,6 +26,7 @@ pub fn slot_of(text: &[u8]) -> Slot {
     let rest = words.fold(0u64, |rest, word| ((rest << 32) + u64::from(word)) % 10_000);
     rest as Slot
 }
+
 /// The finalizer of MurmurHash3 (Appleby, public domain constants): every bit of the input moves
 /// every bit of the output.
 pub(in crate::core) fn mix(mut bits: u64) -> u64 {

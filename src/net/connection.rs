@@ -11,7 +11,6 @@ use std::time::Duration;
 
 use tokio::net::TcpStream;
 use tokio::net::tcp::ReadHalf;
-use tokio::task::yield_now;
 use tokio::time::{Instant, Sleep, sleep_until, timeout};
 
 use super::alarm::Alarm;
@@ -20,6 +19,7 @@ use super::error_reply;
 use super::frames::{Frames, READ_BYTES, poll_discard};
 use super::limits::Limits;
 use super::sending::Sending;
+use super::turn::Turn;
 use crate::core::machine::{Input, Millis, Note, Origin, ReplyTo, Then};
 use crate::core::wire::frame::{self, PEER_MARK};
 
@@ -158,7 +158,7 @@ async fn serve(
         now,
         read_at: now,
         wrote_at: now,
-        turn: None,
+        turn: Turn::default(),
         timer: None,
     };
     poll_fn(|context| session.poll(context)).await;
@@ -205,7 +205,7 @@ struct Session<'a> {
     /// When the last byte went, or the first that waits was ready.
     wrote_at: Instant,
     /// Where it waits for the others' turn before it reads on.
-    turn: Option<Pin<Box<dyn Future<Output = ()>>>>,
+    turn: Turn,
     /// Waits for [`Session::limit`], once there was one.
     timer: Option<Pin<Box<Sleep>>>,
 }
@@ -236,15 +236,13 @@ impl Session<'_> {
             if self.is_full() || self.ended || self.conversation.is_closing() {
                 break;
             }
-            if more || self.turn.is_some() {
+            if more || self.turn.is_given() {
                 // The others have their turn first, and whoever sent all this gets the first answers: a
                 // server that joined read all there was before it acknowledged any of it, and the one that
                 // gave it its slots did nothing meanwhile.
-                let turn = self.turn.get_or_insert_with(|| Box::pin(yield_now()));
-                if turn.as_mut().poll(context).is_pending() {
+                if self.turn.poll(context).is_pending() {
                     break;
                 }
-                self.turn = None;
                 more = false;
             }
             match self.frames.poll_fill(context, &mut self.reader) {

@@ -30,6 +30,7 @@ mod remote;
 mod sending;
 mod session;
 mod store;
+mod turn;
 mod writer;
 
 pub use client::{BlockingClient, ClientError, ClientOptions, StopCheck};

@@ -11,7 +11,6 @@ use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use tokio::net::tcp::ReadHalf;
-use tokio::task::yield_now;
 use tokio::time::{Sleep, sleep};
 
 use super::alarm::Alarm;
@@ -19,6 +18,7 @@ use super::driver::Driver;
 use super::exchange::{connect, later};
 use super::frames::poll_discard;
 use super::sending::Sending;
+use super::turn::Turn;
 use crate::core::machine::Input;
 use crate::core::wire::frame;
 
@@ -86,7 +86,7 @@ async fn carry(driver: &Driver, addr: &str, peer: &Peer) {
         sending: Sending::new(writer, frame::encode(&[frame::PEER_MARK]), ROOM_BYTES),
         stalled: Duration::from_millis(limits.stalled_write_ms),
         many: false,
-        turn: None,
+        turn: Turn::default(),
         timer: None,
     };
     poll_fn(|context| carrier.poll(context)).await;
@@ -101,7 +101,7 @@ struct Carrier<'a> {
     /// Whether what was taken last were several frames.
     many: bool,
     /// Where it waits for the others' turn before it writes.
-    turn: Option<Pin<Box<dyn Future<Output = ()>>>>,
+    turn: Turn,
     /// Since when the other server takes nothing, and until when; `None`: it takes all.
     timer: Option<Pin<Box<Sleep>>>,
 }
@@ -117,9 +117,7 @@ impl Carrier<'_> {
             // Under load more is on its way, and goes along: after a look at what has come meanwhile.
             // With 50 clients there are 0.29 writes to other servers for a `setr` so, and 0.45 without.
             // Where frames come one by one there is nothing to wait for.
-            let turn = self.turn.get_or_insert_with(|| Box::pin(yield_now()));
-            ready!(turn.as_mut().poll(context));
-            self.turn = None;
+            ready!(self.turn.poll(context));
         }
         let written = self.poll_write(context);
         if let Poll::Ready(Err(_)) = written {

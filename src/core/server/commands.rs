@@ -59,8 +59,7 @@ impl Server {
     ) {
         let reply = match command {
             Command::Set { key, value } => {
-                let text = || Text::from_wtf8(key.to_vec());
-                self.note(|| Note::Setting { key: text(), value: value.clone() }, out);
+                self.note_setting(&key, &value, out);
                 self.local.set(&key, value);
                 self.promise(out);
                 Reply::status("ok").keeps(then == Then::Keep)
@@ -167,6 +166,12 @@ impl Server {
         reply.raw("dht", &format!("{{\"version\": {EXTENSION_VERSION}, \"own\": {own}}}"))
     }
 
+    /// Says that a value is held which a client just wrote.
+    pub(super) fn note_setting(&self, key: &[u8], value: &Json, out: &mut Out) {
+        let key = || Text::from_wtf8(key.to_vec());
+        self.note(|| Note::Setting { key: key(), value: value.clone() }, out);
+    }
+
     /// Says what somebody may want to know, unless nobody does: then it is not even made.
     fn note(&self, note: impl FnOnce() -> Note, out: &mut Out) {
         if !self.config.quiet {
@@ -206,7 +211,7 @@ impl Server {
         if self.leader_speaks != Some(true) {
             // Without a view leader of ours there is nobody to decide: as in the original.
             self.votes.release(&key, &owner);
-            self.note_setting(&key, &value, out);
+            self.note_setting(key.as_bytes(), &value, out);
             self.local.set_without_ring(key.as_bytes(), value);
             self.promise(out);
             return self.reply(to, Reply::new(), then, out);

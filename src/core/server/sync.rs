@@ -6,7 +6,7 @@ use super::holds::Role;
 use super::{Out, Server};
 use crate::core::assignment::{NodeId, Revision, Span};
 use crate::core::hash::Slot;
-use crate::core::machine::{Millis, Note};
+use crate::core::machine::Millis;
 use crate::core::planted::{Planted, planted};
 use crate::core::wire::peer::{Body, Part};
 use crate::core::wire::text::Text;
@@ -391,19 +391,6 @@ impl Server {
         for id in ids {
             self.ask_begun(slot, &id, out);
             self.send_parts(now, slot, &id, out);
-        }
-    }
-
-    /// Stores a replicated value that a client just wrote, and says so.
-    pub(super) fn note_setting(
-        &mut self,
-        key: &Text,
-        value: &crate::core::wire::json::Json,
-        out: &mut Out,
-    ) {
-        if !self.config.quiet {
-            let (key, value) = (key.clone(), value.clone());
-            out.push(crate::core::machine::Output::Note(Note::Setting { key, value }));
         }
     }
 }

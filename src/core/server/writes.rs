@@ -212,7 +212,7 @@ impl Server {
         let slot = span.0;
         if self.store.apply(slot, cell.named(key)) {
             self.local.overtake(key.as_bytes());
-            self.note_setting(key, &cell.value, out);
+            self.note_setting(key.as_bytes(), &cell.value, out);
         }
         if !planted(Planted::ReplicasForgetRequests) {
             self.store.remember(slot, Executed { id, version: cell.version, repeated });
@@ -277,7 +277,7 @@ impl Server {
         let mut overtakes = false;
         if self.store.apply_stored(slot, cell.named(&key)) {
             overtakes = self.local.overtake(key.as_bytes());
-            self.note_setting(&key, &cell.value, out);
+            self.note_setting(key.as_bytes(), &cell.value, out);
         }
         self.store.remember_stored(slot, executed);
         if voted {

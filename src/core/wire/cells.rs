@@ -7,10 +7,11 @@
 use std::fmt;
 use std::ops::Range;
 
-use serde::de::{Error, Visitor};
+use serde::de::Error;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use super::json::Json;
+use super::number::{number_size, put_number, take_number};
 use super::peer::{Cell, Version};
 use super::text::Text;
 
@@ -304,19 +305,8 @@ impl Serialize for Cells {
 
 impl<'de> Deserialize<'de> for Cells {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        struct Packed;
-        impl Visitor<'_> for Packed {
-            type Value = Cells;
-
-            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                f.write_str("packed cells")
-            }
-
-            fn visit_bytes<E: Error>(self, bytes: &[u8]) -> Result<Cells, E> {
-                Cells::read(bytes).ok_or_else(|| E::custom("these are no packed cells"))
-            }
-        }
-        deserializer.deserialize_bytes(Packed)
+        let bytes = <&[u8]>::deserialize(deserializer)?;
+        Cells::read(bytes).ok_or_else(|| D::Error::custom("these are no packed cells"))
     }
 }
 
@@ -332,47 +322,4 @@ fn take_bytes<'a>(rest: &mut &'a [u8]) -> Option<&'a [u8]> {
     let (taken, left) = rest.split_at_checked(len)?;
     *rest = left;
     Some(taken)
-}
-
-#[inline]
-pub(super) fn take_number(rest: &mut &[u8]) -> Option<u64> {
-    match rest.split_first()? {
-        (byte, left) if *byte < 0x80 => {
-            *rest = left;
-            Some(u64::from(*byte))
-        }
-        _ => take_long_number(rest),
-    }
-}
-
-fn take_long_number(rest: &mut &[u8]) -> Option<u64> {
-    let mut number = 0;
-    for shift in (0..u64::BITS).step_by(7) {
-        let (byte, left) = rest.split_first()?;
-        *rest = left;
-        let bits = u64::from(byte & 0x7f);
-        number |= bits << shift;
-        if byte & 0x80 == 0 {
-            // The one form that a number has: nothing above 64 bits, no zeros at its end.
-            return (bits != 0 && bits << shift >> shift == bits).then_some(number);
-        }
-    }
-    None
-}
-
-pub(super) fn put_number(mut out: &mut [u8], mut number: u64) -> &mut [u8] {
-    loop {
-        let (byte, rest) = out.split_first_mut().expect("there is room");
-        *byte = (number & 0x7f) as u8 | if number > 0x7f { 0x80 } else { 0 };
-        out = rest;
-        number >>= 7;
-        if number == 0 {
-            return out;
-        }
-    }
-}
-
-fn number_size(number: u64) -> usize {
-    let bits = u64::BITS - (number | 1).leading_zeros();
-    bits.div_ceil(7) as usize
 }

@@ -3,6 +3,7 @@
 pub mod cells;
 pub mod frame;
 pub mod json;
+mod number;
 pub mod peer;
 pub mod recent;
 pub mod request;

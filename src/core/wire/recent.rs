@@ -7,10 +7,10 @@
 use std::collections::VecDeque;
 use std::fmt;
 
-use serde::de::{Error, Visitor};
+use serde::de::Error;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
-use super::cells::{put_number, take_number};
+use super::number::{put_number, take_number};
 use super::peer::{Executed, RequestId, Version};
 use crate::core::assignment::Revision;
 use crate::core::hash::mix;
@@ -293,19 +293,8 @@ impl Serialize for Recent {
 
 impl<'de> Deserialize<'de> for Recent {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        struct Packed;
-        impl Visitor<'_> for Packed {
-            type Value = Recent;
-
-            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                f.write_str("packed requests")
-            }
-
-            fn visit_bytes<E: Error>(self, bytes: &[u8]) -> Result<Recent, E> {
-                Recent::read(bytes).ok_or_else(|| E::custom("these are no packed requests"))
-            }
-        }
-        deserializer.deserialize_bytes(Packed)
+        let bytes = <&[u8]>::deserialize(deserializer)?;
+        Recent::read(bytes).ok_or_else(|| D::Error::custom("these are no packed requests"))
     }
 }
 

@@ -3,7 +3,6 @@
 use std::borrow::Borrow;
 use std::fmt;
 
-use serde::de::{Error, Visitor};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 /// A string in WTF-8: UTF-8, except that a surrogate without its partner (which Python writes for
@@ -60,7 +59,8 @@ impl From<&str> for Text {
     }
 }
 
-/// As bytes in one piece: derived, it would be byte by byte, a third of the time of reading a message.
+/// As bytes in one piece: derived, byte by byte, it took 600 instructions more of the 37,000 of a `setr`
+/// with three copies.
 impl Serialize for Text {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         serializer.serialize_bytes(&self.0)
@@ -69,19 +69,7 @@ impl Serialize for Text {
 
 impl<'de> Deserialize<'de> for Text {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        struct Bytes;
-        impl Visitor<'_> for Bytes {
-            type Value = Text;
-
-            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                f.write_str("the bytes of a text")
-            }
-
-            fn visit_bytes<E: Error>(self, bytes: &[u8]) -> Result<Text, E> {
-                Ok(Text(bytes.into()))
-            }
-        }
-        deserializer.deserialize_bytes(Bytes)
+        Ok(Text(<&[u8]>::deserialize(deserializer)?.into()))
     }
 }
 
