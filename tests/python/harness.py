@@ -106,6 +106,16 @@ class Program:
         """Waits for a printed line that holds `text`."""
         wait_until(lambda: self.saw(text), deadline, f"line {text!r} of {self.argv}")
 
+    def pause(self) -> None:
+        """Stops the process, which notices nothing; returns once each of its threads stands."""
+        self.process.send_signal(signal.SIGSTOP)
+        _, status = os.waitpid(self.process.pid, os.WUNTRACED)
+        assert os.WIFSTOPPED(status), f"{self.argv} had ended"
+
+    def resume(self) -> None:
+        """Lets a paused process go on."""
+        self.process.send_signal(signal.SIGCONT)
+
     def interrupt(self) -> int:
         """Sends what Ctrl-C sends and returns the exit status."""
         self.process.send_signal(signal.SIGINT)

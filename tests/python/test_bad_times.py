@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import signal
 import socket
 import subprocess
 import time
@@ -125,12 +124,12 @@ def test_an_expired_server_comes_back(make_ring: Callable[..., Ring]) -> None:
     client = ring.connect()
     store(client, PAIRS)
     slow = ring.replicas("key0")[0]
-    slow.process.send_signal(signal.SIGSTOP)
+    slow.pause()
     try:
         wait_until(lambda: len(ring.view()) == 2, what="the lease to run out")
         assert not unreadable(client, PAIRS)
     finally:
-        slow.process.send_signal(signal.SIGCONT)
+        slow.resume()
     ring.wait_placed(PAIRS)
     assert slow.saw("Can't renew lease: deny")
     assert not unreadable(client, PAIRS)

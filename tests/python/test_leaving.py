@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import signal
 from collections.abc import Callable
 
 from conftest import StartProgram
@@ -42,7 +41,7 @@ def test_sigterm_hands_over_under_load(make_ring: Callable[..., Ring]) -> None:
 def stuck(ring: Ring) -> Program:
     """A server that cannot leave: the view leader is silent, and its address refuses nobody."""
     server = ring.servers[0]
-    ring.leader.process.send_signal(signal.SIGSTOP)
+    ring.leader.pause()
     terminate(server)
     server.wait_line(LEAVES)
     return server
@@ -111,10 +110,10 @@ def test_drain_that_takes_too_long(make_ring: Callable[..., Ring]) -> None:
     """Status 1 and what to do; the server goes on leaving."""
     ring = make_ring(2)
     server = ring.servers[0]
-    ring.leader.process.send_signal(signal.SIGSTOP)
+    ring.leader.pause()
     _, errors, status = ask(ring, "drain", server.address, "--timeout", "0.5")
     assert status == 1 and "goes on trying" in errors
-    ring.leader.process.send_signal(signal.SIGCONT)
+    ring.leader.resume()
     assert left_cleanly(server)
 
 

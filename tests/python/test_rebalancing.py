@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
-import signal
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -23,11 +21,11 @@ LOCK = {"cmd": "lock_get", "lockid": "rebalancing", "requestor": "ann"}
 @contextmanager
 def paused(program: Program) -> Iterator[None]:
     """Stops a process without ending it: its connections stay, its answers do not come."""
-    os.kill(program.process.pid, signal.SIGSTOP)
+    program.pause()
     try:
         yield
     finally:
-        os.kill(program.process.pid, signal.SIGCONT)
+        program.resume()
 
 
 def completed(ring: Ring) -> int:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import json
 import re
-import signal
 import time
 from collections.abc import Callable
 from dataclasses import replace
@@ -128,10 +127,10 @@ def test_status_of_a_ring(make_ring: Callable[..., Ring]) -> None:
     assert "\x1b" not in printed
     assert all(f"{address} " in printed for address in ring.addresses())
     silent = ring.servers[0]
-    silent.process.send_signal(signal.SIGSTOP)
+    silent.pause()
     with dht.Client(ring.leader.address) as client:
         figures = {each.address: each.figures for each in client.status().servers}
-    silent.process.send_signal(signal.SIGCONT)
+    silent.resume()
     assert figures.get(silent.address) is None
     assert sum(each is not None for each in figures.values()) == 2
 

@@ -142,15 +142,15 @@ class Cluster:
     def pause(self, *servers: Server) -> None:
         """Stops processes, which notice nothing."""
         for server in servers:
-            server.program.process.send_signal(signal.SIGSTOP)
+            server.program.pause()
             server.stopped = True
 
     def resume(self) -> None:
         """Lets all stopped processes go on."""
-        self.leader.process.send_signal(signal.SIGCONT)
+        self.leader.resume()
         for server in self.servers():
             if server.stopped:
-                server.program.process.send_signal(signal.SIGCONT)
+                server.program.resume()
                 server.stopped = False
 
     def kill_leader(self) -> None:

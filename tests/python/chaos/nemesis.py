@@ -6,7 +6,6 @@ Not more than two of three copies are ever gone: the third is what the product p
 from __future__ import annotations
 
 import random
-import signal
 import threading
 from collections.abc import Callable
 
@@ -127,7 +126,7 @@ def pause_leader(nemesis: Nemesis) -> None:
     """The view leader stops for longer than a lease, and a server may be killed meanwhile."""
     cluster = nemesis.cluster
     nemesis.say("stop the view leader")
-    cluster.leader.process.send_signal(signal.SIGSTOP)
+    cluster.leader.pause()
     if nemesis.rng.random() < 0.5:
         victims = nemesis.pick()
         nemesis.say(f"kill -9 {names(victims)}")
