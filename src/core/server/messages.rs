@@ -32,7 +32,7 @@ impl Server {
             }
             Body::Pulled { span, after, part } => {
                 if self.stands(span) {
-                    self.pulled(now, from, span, &after, &part, out);
+                    self.pulled(now, from, span, &after, part, out);
                 }
             }
             Body::ChunkHeld { span, number } => {
@@ -95,7 +95,7 @@ impl Server {
             }
             Body::Ask { span } => self.tell_holdings(from, span, out),
             Body::Pull { span, after } => self.give(from, span, after, out),
-            Body::Chunk { span, number, part } => self.chunk(from, span, number, &part, out),
+            Body::Chunk { span, number, part } => self.chunk(from, span, number, part, out),
             _ => {}
         }
     }

@@ -289,7 +289,10 @@ impl Server {
         if body.says_held() && self.addresses.contains_key(id) {
             self.promise(out);
         }
-        self.send_written(id, &body.encode(), out);
+        if let Some(addr) = self.addresses.get(id).cloned() {
+            let message = PeerMessage::of(&self.id, &self.addr, id, &body);
+            out.push(Output::Send { addr, message });
+        }
     }
 
     /// The same of a body that was written before, for several.

@@ -117,7 +117,7 @@ impl Server {
         from: &NodeId,
         span: Span,
         after: &Option<Text>,
-        part: &Part,
+        part: Part,
         out: &mut Out,
     ) {
         let slot = span.0;

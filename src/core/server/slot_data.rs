@@ -42,12 +42,14 @@ impl SlotData {
     }
 }
 
-/// FNV-1a over the name, mixed with the version. A value is determined by its version, so it need
-/// not be read.
+/// The name's length and its words of eight bytes (the last filled with zeros), and the version. A value is
+/// determined by its version, so it need not be read.
 pub(super) fn fingerprint(name: &[u8], version: Version) -> u64 {
-    let start = 0xcbf2_9ce4_8422_2325;
-    let fnv = |hash: u64, byte: &u8| (hash ^ u64::from(*byte)).wrapping_mul(0x100_0000_01b3);
-    let name = name.iter().fold(start, fnv);
+    let (words, rest) = name.as_chunks();
+    let mut last = [0; 8];
+    last[..rest.len()].copy_from_slice(rest);
+    let words = words.iter().chain([&last]).map(|word| u64::from_le_bytes(*word));
+    let name = words.fold(name.len() as u64, |hash, word| mix(hash ^ word));
     mix(name ^ of_version(version))
 }
 

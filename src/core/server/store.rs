@@ -99,7 +99,7 @@ impl Store {
     }
 
     /// The same, of several requests, each another one.
-    fn remember_all(&mut self, slot: Slot, all: &Recent) {
+    fn remember_all(&mut self, slot: Slot, all: Recent) {
         if all.is_empty() {
             return;
         }
@@ -108,8 +108,8 @@ impl Store {
             return all.iter().for_each(|executed| self.remember(slot, executed));
         }
         // To look for each among the others took longer than all the rest of a slot's sync.
-        data.recent = all.clone();
         all.iter().for_each(|executed| self.log.request(slot, executed));
+        data.recent = all;
         // The sender may have been told to remember more.
         self.shed(slot, false);
         self.shed(slot, true);
@@ -223,18 +223,18 @@ impl Store {
     }
 
     /// Takes what a part brings that is newer, and tells of each cell that it took.
-    pub(super) fn merge(&mut self, slot: Slot, part: &Part, mut taken: impl FnMut(CellRef<'_>)) {
+    pub(super) fn merge(&mut self, slot: Slot, part: Part, mut taken: impl FnMut(CellRef<'_>)) {
+        let Part { cells, recent, forgotten, forgotten_repeats, .. } = part;
         let filled = self.slot(slot).is_some_and(|data| data.cells.len() > 0);
-        if !filled && !part.cells.is_empty() {
-            self.fill(slot, &part.cells, &mut taken);
+        if !filled && !cells.is_empty() {
+            self.fill(slot, &cells, &mut taken);
         } else {
-            part.cells.iter().filter(|cell| self.apply(slot, *cell)).for_each(&mut taken);
+            cells.iter().filter(|cell| self.apply(slot, *cell)).for_each(&mut taken);
         }
         if !planted(Planted::RequestsNotHandedOn) {
-            self.remember_all(slot, &part.recent);
+            self.remember_all(slot, recent);
         }
-        if part.forgotten > Version::default() {
-            let Part { forgotten, forgotten_repeats, .. } = *part;
+        if forgotten > Version::default() {
             self.forget(slot, Memory { forgotten, forgotten_repeats });
         }
     }

@@ -256,7 +256,7 @@ impl Server {
         from: &NodeId,
         span: Span,
         number: u64,
-        part: &Part,
+        part: Part,
         out: &mut Out,
     ) {
         let Some(hold) = self.holds.at(span.0) else {

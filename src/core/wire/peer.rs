@@ -216,12 +216,26 @@ impl<'a> Received<'a> {
 impl Body {
     /// The body's bytes, which are the same for all who get it.
     pub fn encode(&self) -> Vec<u8> {
-        extend(Vec::with_capacity(BODY_BYTES), self)
+        extend(Vec::with_capacity(self.room()), self)
+    }
+
+    /// How many bytes it takes, or more; fewer only where entries are taught or holdings told.
+    fn room(&self) -> usize {
+        match self {
+            Body::Pulled { part, .. } | Body::Chunk { part, .. } => {
+                BODY_BYTES + part.cells.bytes() + part.recent.packed_max()
+            }
+            Body::Prepare { key, cell, .. } => {
+                BODY_BYTES + key.as_bytes().len() + cell.value.as_str().len()
+            }
+            _ => BODY_BYTES,
+        }
     }
 }
 
-/// How many bytes there is room for at once in a body: those of a short value's [`Body::Prepare`].
-const BODY_BYTES: usize = 128;
+/// How many bytes there is room for at once in a body, beside cells and names: all the numbers of a
+/// [`Body::Prepare`].
+const BODY_BYTES: usize = 80;
 
 fn extend(out: Vec<u8>, what: &impl Serialize) -> Vec<u8> {
     postcard::to_extend(what, out).expect("peer messages have no form postcard lacks")
@@ -230,18 +244,28 @@ fn extend(out: Vec<u8>, what: &impl Serialize) -> Vec<u8> {
 impl PeerMessage {
     /// The frame's message.
     pub fn encode(&self) -> Vec<u8> {
-        Self::written(self.from.id(), self.from.addr(), &self.to, &self.body.encode())
+        Self::of(self.from.id(), self.from.addr(), &self.to, &self.body)
+    }
+
+    /// The frame's message of these parts.
+    pub fn of(from: &str, addr: &str, to: &str, body: &Body) -> Vec<u8> {
+        extend(Self::head(from, addr, to, body.room()), body)
     }
 
     /// The frame's message with a body that was written before.
     pub fn written(from: &str, addr: &str, to: &str, body: &[u8]) -> Vec<u8> {
-        // The mark, and a length of at most two bytes before each of the three.
-        let room = 1 + 3 * 2 + from.len() + addr.len() + to.len() + body.len();
-        let mut out = Vec::with_capacity(room);
-        out.push(PEER_MARK);
-        out = extend(out, &(from, addr, to));
+        let mut out = Self::head(from, addr, to, body.len());
         out.extend_from_slice(body);
         out
+    }
+
+    /// What stands before the body, with room for it.
+    fn head(from: &str, addr: &str, to: &str, body_bytes: usize) -> Vec<u8> {
+        // The mark, and a length of at most two bytes before each of the three.
+        let room = 1 + 3 * 2 + from.len() + addr.len() + to.len() + body_bytes;
+        let mut out = Vec::with_capacity(room);
+        out.push(PEER_MARK);
+        extend(out, &(from, addr, to))
     }
 
     /// Reads a frame's message; `None` where it is none.

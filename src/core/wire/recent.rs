@@ -81,14 +81,19 @@ impl Recent {
         sort.take_oldest(repeated)
     }
 
+    /// How many bytes they take on the wire, or more.
+    pub(in crate::core) fn packed_max(&self) -> usize {
+        let groups = self.first.revisions.len() + self.repeated.revisions.len();
+        self.len() * KNOWN_BYTES + groups * GROUP_BYTES_MAX
+    }
+
     fn sort_mut(&mut self, repeated: bool) -> &mut Sort {
         if repeated { &mut self.repeated } else { &mut self.first }
     }
 
     /// The bytes of both sorts: revision, sort, how many, and those.
     fn pack(&self) -> Vec<u8> {
-        let groups = self.first.revisions.len() + self.repeated.revisions.len();
-        let mut out = Vec::with_capacity(self.len() * KNOWN_BYTES + groups * GROUP_BYTES_MAX);
+        let mut out = Vec::with_capacity(self.packed_max());
         self.first.pack(false, &mut out);
         self.repeated.pack(true, &mut out);
         out
@@ -109,12 +114,14 @@ impl Recent {
             bytes = rest;
             recent.sort_mut(repeated).read(revision, group)?;
         }
+        recent.first.shrink();
+        recent.repeated.shrink();
         Some(recent)
     }
 }
 
 /// Requests of one sort, in the order of their versions.
-#[derive(Clone, Default, PartialEq, Eq)]
+#[derive(Default, PartialEq, Eq)]
 struct Sort {
     known: VecDeque<Known>,
     /// Of each its mark: to look for one in 128 reads 256 bytes, and not 3,072.
@@ -138,6 +145,22 @@ impl Known {
         let Known { client, number, sequence } = self;
         let version = Version { revision, sequence };
         Executed { id: RequestId { client, number }, version, repeated }
+    }
+}
+
+/// In whole pieces: the standard library's way, element by element, took a twentieth of the time of who
+/// gave slots away.
+impl Clone for Sort {
+    fn clone(&self) -> Self {
+        fn copied<T: Copy>(all: &VecDeque<T>) -> VecDeque<T> {
+            let (front, back) = all.as_slices();
+            [front, back].concat().into()
+        }
+        Sort {
+            known: copied(&self.known),
+            marks: copied(&self.marks),
+            revisions: copied(&self.revisions),
+        }
     }
 }
 
@@ -185,6 +208,11 @@ impl Sort {
         }
         self.known.insert(at, known);
         self.marks.insert(at, mark(executed.id));
+    }
+
+    fn shrink(&mut self) {
+        self.known.shrink_to_fit();
+        self.marks.shrink_to_fit();
     }
 
     fn reserve(&mut self, count: usize) {
