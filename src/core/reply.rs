@@ -41,15 +41,34 @@ impl Reply {
     #[inline]
     pub fn text(self, name: &str, value: &str) -> Self {
         let mut reply = self.named(name);
-        // Most texts are words of ours, which need no escapes.
-        if value.bytes().all(|byte| matches!(byte, b' '..=b'~') && byte != b'"' && byte != b'\\') {
-            reply.0.push(b'"');
-            reply.0.extend_from_slice(value.as_bytes());
-            reply.0.push(b'"');
-        } else {
-            reply.0.extend_from_slice(Text::from(value).to_json().as_bytes());
-        }
+        reply.push_text(value);
         reply
+    }
+
+    /// Adds a list of strings, with no space between them.
+    pub fn texts<'a>(self, name: &str, values: impl Iterator<Item = &'a str>) -> Self {
+        let mut reply = self.named(name);
+        reply.0.push(b'[');
+        for (index, value) in values.enumerate() {
+            if index > 0 {
+                reply.0.push(b',');
+            }
+            reply.push_text(value);
+        }
+        reply.0.push(b']');
+        reply
+    }
+
+    #[inline]
+    fn push_text(&mut self, text: &str) {
+        // Most texts are words of ours, which need no escapes.
+        if text.bytes().all(|byte| matches!(byte, b' '..=b'~') && byte != b'"' && byte != b'\\') {
+            self.0.push(b'"');
+            self.0.extend_from_slice(text.as_bytes());
+            self.0.push(b'"');
+        } else {
+            self.0.extend_from_slice(Text::from(text).to_json().as_bytes());
+        }
     }
 
     /// Adds a number.

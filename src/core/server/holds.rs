@@ -152,6 +152,7 @@ pub(super) struct Round {
 pub(super) struct PendingRead {
     pub(super) to: crate::core::machine::ReplyTo,
     pub(super) key: Text,
+    pub(super) slot: Slot,
     pub(super) answer_by: Millis,
 }
 

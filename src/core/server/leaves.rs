@@ -4,6 +4,8 @@
 //! 221 bytes of a server's memory, its request included; this way, with requests packed too, they take 101.
 //! A leaf is searched from its front, so it is short.
 
+use smallvec::SmallVec;
+
 use crate::core::wire::cells::{CellRef, Cells, Place};
 use crate::core::wire::peer::Version;
 
@@ -17,7 +19,9 @@ const LEAF_STEP_BYTES: usize = 64;
 #[derive(Debug, Default)]
 pub(super) struct Leaves {
     /// Invariant: none is empty, and all names of one are above all of that before it.
-    leaves: Vec<Cells>,
+    ///
+    /// A single one lies here, which is one wait for memory less.
+    leaves: SmallVec<[Cells; 1]>,
     len: usize,
 }
 
@@ -42,7 +46,7 @@ impl Leaves {
             len += 1;
             each(cell);
         });
-        Leaves { leaves, len }
+        Leaves { leaves: leaves.into(), len }
     }
 
     /// How many there are.
@@ -118,6 +122,9 @@ impl Leaves {
 
     /// The leaf in which a name is, or belongs.
     fn leaf_of(&self, name: &[u8]) -> usize {
+        if self.leaves.len() <= 1 {
+            return 0;
+        }
         let up_to = |leaf: &Cells| leaf.first().is_some_and(|first| first.name <= name);
         self.leaves.partition_point(up_to).saturating_sub(1)
     }

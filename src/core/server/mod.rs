@@ -296,7 +296,7 @@ impl Server {
     }
 
     /// The same of a body that was written before, for several.
-    fn send_written(&mut self, id: &NodeId, body: &[u8], out: &mut Out) {
+    fn send_written(&self, id: &NodeId, body: &[u8], out: &mut Out) {
         let Some(addr) = self.addresses.get(id).cloned() else {
             return;
         };

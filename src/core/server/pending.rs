@@ -2,6 +2,8 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use smallvec::SmallVec;
+
 use crate::core::assignment::{NodeId, Revision};
 use crate::core::hash::Slot;
 use crate::core::machine::{Millis, ReplyTo};
@@ -19,7 +21,7 @@ pub(super) struct PendingWrite {
     pub(super) repeated: bool,
     pub(super) voted: bool,
     /// Who waits for the answer; a retry of the same request joins.
-    pub(super) replies: Vec<ReplyTo>,
+    pub(super) replies: SmallVec<[ReplyTo; 1]>,
     /// Who must hold it before it is acknowledged. Empty: it is, and cells have it.
     pub(super) needed: BTreeSet<NodeId>,
     /// Joiners that must hold it before they count as synced.

@@ -2,7 +2,7 @@
 
 use serde::Deserialize;
 
-use super::holds::{PendingRead, Role, Round};
+use super::holds::{PendingRead, Primary, Role, Round};
 use super::{Out, Parked, Server};
 use crate::core::assignment::{NodeId, Revision, Span};
 use crate::core::hash::{Slot, slot_of};
@@ -38,7 +38,7 @@ impl Server {
             return self.not_serving(now, slot, Parked::Read(read), out);
         }
         let answer_by = now + super::ANSWER_WITHIN_MS;
-        let pending = PendingRead { to: read.to, key: read.key, answer_by };
+        let pending = PendingRead { to: read.to, key: read.key, slot, answer_by };
         if planted(Planted::ReadsOnLease) && self.has_lease(now) {
             return self.answer_reads(vec![pending], out);
         }
@@ -61,10 +61,14 @@ impl Server {
     /// that comes while a question is open waits for the next: a confirmation proves nothing
     /// about what was asked after it was given.
     fn open_round(&mut self, slot: Slot, out: &mut Out) {
-        let number = self.next_number();
         let Some(hold) = self.holds.at_mut(slot) else {
             return;
         };
+        let idle =
+            |primary: &mut Primary| primary.round.is_none() && !primary.next_reads.is_empty();
+        if !hold.primary().is_some_and(idle) {
+            return;
+        }
         let (span, mut waiting) = (hold.span(), hold.needed());
         if planted(Planted::ConfirmWithoutSynced) {
             let active = super::others(&hold.entry);
@@ -73,13 +77,12 @@ impl Server {
         let Role::Primary(primary) = &mut hold.role else {
             return;
         };
-        if primary.round.is_some() || primary.next_reads.is_empty() {
-            return;
-        }
         let reads = std::mem::take(&mut primary.next_reads);
         if waiting.is_empty() || planted(Planted::ReadUnconfirmed) {
             return self.answer_reads(reads, out);
         }
+        let number = self.counter + 1;
+        self.counter = number;
         primary.round = Some(Round { number, waiting: waiting.clone(), reads });
         let body = Body::Confirm { span, round: number }.encode();
         for id in waiting {
@@ -124,8 +127,7 @@ impl Server {
 
     fn answer_reads(&mut self, reads: Vec<PendingRead>, out: &mut Out) {
         for read in reads {
-            let name = read.key.as_bytes();
-            let reply = match self.store.get(slot_of(name), name) {
+            let reply = match self.store.get(read.slot, read.key.as_bytes()) {
                 Some(value) => Reply::status("ok").raw("value", value),
                 None => Reply::status("not_found"),
             };

@@ -14,8 +14,8 @@ impl Server {
         let Some(hold) = self.holds.at(slot) else {
             return;
         };
-        let servers: Vec<&str> = hold.entry.active.iter().map(|peer| peer.addr()).collect();
-        let reply = Reply::status("ok").value("servers", &servers);
+        let servers = hold.entry.active.iter().map(|peer| peer.addr());
+        let reply = Reply::status("ok").texts("servers", servers);
         let reply = reply.value("since", &self.latest(slot));
         self.reply(to, reply, Then::Keep, out);
     }

@@ -1,6 +1,7 @@
 //! Writing: the primary orders, prepares at all replicas, and acknowledges when all hold it.
 
 use serde::Deserialize;
+use smallvec::smallvec;
 
 use super::pending::PendingWrite;
 use super::votes::Written;
@@ -158,7 +159,7 @@ impl Server {
             id,
             repeated: said.repeated,
             voted: said.voted,
-            replies: vec![to],
+            replies: smallvec![to],
             needed,
             trailing,
             revision,
@@ -186,12 +187,11 @@ impl Server {
             repeated: write.repeated,
             voted: write.voted,
         };
-        let all = write.needed.union(&write.trailing);
-        let to: Vec<NodeId> = all.filter(|id| **id != self.id).cloned().collect();
         let body = body.encode();
-        for id in to {
-            self.send_written(&id, &body, out);
-            self.want_retry();
+        let Some(write) = self.writes.pending.get(&number) else { return };
+        for id in write.needed.union(&write.trailing).filter(|id| **id != self.id) {
+            self.send_written(id, &body, out);
+            self.retry_wanted = true;
         }
     }
 
@@ -270,30 +270,30 @@ impl Server {
         if !write.needed.is_empty() {
             return;
         }
-        let (slot, id, key, cell) = (write.slot, write.id, write.key.clone(), write.cell.clone());
-        let replies = std::mem::take(&mut write.replies);
-        let trailing = !write.trailing.is_empty();
-        let (voted, executed) = (write.voted, write.executed());
+        let Some(mut write) = self.writes.remove(number) else { return };
+        let (slot, key, cell) = (write.slot, &write.key, &write.cell);
         let mut overtakes = false;
-        if self.store.apply_stored(slot, cell.named(&key)) {
+        if self.store.apply_stored(slot, cell.named(key)) {
             overtakes = self.local.overtake(key.as_bytes());
             self.note_setting(key.as_bytes(), &cell.value, out);
         }
-        self.store.remember_stored(slot, executed);
-        if voted {
-            self.votes.written(&key, written(&cell, id));
+        self.store.remember_stored(slot, write.executed());
+        if write.voted {
+            self.votes.written(key, written(cell, write.id));
         }
-        for to in replies {
+        for to in write.replies.drain(..) {
             if overtakes {
                 // After a restart too, `get` shows this value and not the server's own.
                 self.promise(out);
             }
             self.reply_written(to, slot, out);
         }
-        self.copy_to_originals(now, slot, &key, out);
-        self.writes.ended(number);
-        self.forget_delivered(number);
-        if trailing && self.writes.len() - self.writes.waiting.len() > WRITES_TRAILING_MAX {
+        self.copy_to_originals(now, slot, &write.key, out);
+        if write.trailing.is_empty() {
+            return;
+        }
+        self.writes.pending.insert(number, write);
+        if self.writes.len() - self.writes.waiting.len() > WRITES_TRAILING_MAX {
             self.shed_trailing();
         }
     }

@@ -9,6 +9,7 @@ use std::fmt;
 
 use serde::de::Error;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
+use smallvec::SmallVec;
 
 use super::number::{put_number, take_number};
 use super::peer::{Executed, RequestId, Version};
@@ -126,10 +127,11 @@ struct Sort {
     known: VecDeque<Known>,
     /// Of each its mark: to look for one in 128 reads 256 bytes, and not 3,072.
     marks: VecDeque<u16>,
-    /// How many follow one another under one revision.
+    /// How many follow one another under one revision. Mostly there is one, which then lies here and is
+    /// one wait for memory less.
     ///
     /// Invariant: revisions ascend, no count is zero, and all counts together are `known.len()`.
-    revisions: VecDeque<(Revision, usize)>,
+    revisions: SmallVec<[(Revision, usize); 1]>,
 }
 
 /// A request but for its revision.
@@ -159,7 +161,7 @@ impl Clone for Sort {
         Sort {
             known: copied(&self.known),
             marks: copied(&self.marks),
-            revisions: copied(&self.revisions),
+            revisions: self.revisions.clone(),
         }
     }
 }
@@ -242,21 +244,18 @@ impl Sort {
             }
             start += count;
         }
-        if self.revisions.is_empty() {
-            self.revisions.reserve_exact(1);
-        }
-        self.revisions.push_back((revision, 1));
+        self.revisions.push((revision, 1));
         start
     }
 
     fn take_oldest(&mut self, repeated: bool) -> Option<Executed> {
         let oldest = self.known.pop_front()?;
         self.marks.pop_front();
-        let (revision, count) = self.revisions.front_mut().expect("each request has a revision");
+        let (revision, count) = self.revisions.first_mut().expect("each request has a revision");
         let executed = oldest.executed(*revision, repeated);
         *count -= 1;
         if *count == 0 {
-            self.revisions.pop_front();
+            self.revisions.remove(0);
         }
         Some(executed)
     }
@@ -282,7 +281,7 @@ impl Sort {
     /// Takes a group behind the last.
     fn read(&mut self, revision: Revision, group: &[u8]) -> Option<()> {
         let (words, _) = group.as_chunks::<8>();
-        let ascends = self.revisions.back().is_none_or(|(last, _)| *last < revision);
+        let ascends = self.revisions.last().is_none_or(|(last, _)| *last < revision);
         let count = group.len() / KNOWN_BYTES;
         if !ascends || count == 0 {
             return None;
@@ -290,9 +289,8 @@ impl Sort {
         if self.revisions.is_empty() {
             // Mostly there is one group. With more, room doubles: it is not moved for each.
             self.reserve(count);
-            self.revisions.reserve_exact(1);
         }
-        self.revisions.push_back((revision, count));
+        self.revisions.push((revision, count));
         let mut before = 0;
         for word in words.chunks_exact(3) {
             let [client, number, sequence] = [word[0], word[1], word[2]].map(u64::from_le_bytes);
