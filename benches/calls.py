@@ -6,8 +6,10 @@ import os
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from functools import partial
+from pathlib import Path
 
 import dht
 from parties import ROOT, SCRIPTS, Parties, Party, quiet_env
@@ -15,7 +17,6 @@ from serving import Gauge
 from table import Row, Series, alternate
 
 CALLS = 2_000
-# Where the scheduler puts client and server decides more than either: it must have chosen often.
 CALL_ROUNDS = 25
 STARTS = 10
 ORIGINALS = ROOT / "tests" / "python"
@@ -26,10 +27,11 @@ def show_calls(gauge: Gauge) -> None:
     """`get` in a loop, and `client.py get`."""
     with Parties(gauge.loader) as parties:
         leader, [server] = parties.ring(1)
-        with dht.Client(leader.address, server.address) as client:
+        with apart() as beside, dht.Client(leader.address, server.address) as client:
+            beside(server)
             client.set("apple", "a value")
             runs = {"ours": partial(per_second, partial(client.get, "apple"))}
-            if gauge.peer("memcached", "python") and (other := pymemcache(gauge, parties)):
+            if gauge.peer("memcached", "python") and (other := pymemcache(gauge, parties, beside)):
                 runs["memcached"] = partial(per_second, other)
             found = alternate(runs, max(CALL_ROUNDS, gauge.rounds))
             row = Row("python", "get in a loop, one thread", "k/s", found.pop("ours"), found)
@@ -37,13 +39,40 @@ def show_calls(gauge: Gauge) -> None:
         show_command(gauge, leader, server, parties)
 
 
-def pymemcache(gauge: Gauge, parties: Parties) -> Callable[[], object] | None:
+@contextmanager
+def apart() -> Iterator[Callable[[Party], None]]:
+    """Keep this program on one core; what is yielded keeps a server on another.
+
+    Which cores the scheduler gives the two decides more than either's speed, and it may choose once
+    for all rounds. Where the system has no such wish, or one core, it does nothing.
+    """
+    if not hasattr(os, "sched_setaffinity"):
+        yield lambda _: None
+        return
+    cores = sorted(os.sched_getaffinity(0))
+
+    def beside(party: Party) -> None:
+        for thread in Path(f"/proc/{party.process.pid}/task").iterdir():
+            os.sched_setaffinity(int(thread.name), cores[-1:])
+
+    os.sched_setaffinity(0, cores[:1])
+    try:
+        yield beside
+    finally:
+        os.sched_setaffinity(0, cores)
+
+
+def pymemcache(
+    gauge: Gauge, parties: Parties, beside: Callable[[Party], None]
+) -> Callable[[], object] | None:
     """Return what reads the same name by pymemcache; `None` where that is not installed."""
     if importlib.util.find_spec("pymemcache") is None:
         gauge.table.skip(f"pymemcache is not installed: {sys.executable} -m pip install pymemcache")
         return None
     module = importlib.import_module("pymemcache.client.base")
-    host, _, port = parties.memcached().address.rpartition(":")
+    memcached = parties.memcached()
+    beside(memcached)
+    host, _, port = memcached.address.rpartition(":")
     client = module.Client((host, int(port)), no_delay=True)
     client.set("apple", "a value", noreply=False)
     assert client.get("apple") == b"a value"
