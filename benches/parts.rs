@@ -13,7 +13,7 @@ use dht::core::ring::Ring;
 use dht::core::server::{Server, ServerConfig};
 use dht::core::wire::frame;
 use dht::core::wire::json::{Json, Object};
-use dht::core::wire::peer::{Body, Cell, Part, PeerMessage, RequestId, Version};
+use dht::core::wire::peer::{Body, Cell, Executed, Part, PeerMessage, RequestId, Version};
 use dht::core::wire::request::Request;
 use dht::core::wire::text::Text;
 
@@ -28,6 +28,9 @@ const NAMES: u64 = 10_000;
 
 /// How many names the slot has that is given away.
 const NAMES_IN_SLOT: u64 = 100;
+
+/// What a revision looks like in a ring's first era.
+const REVISION: u64 = (1 << 32) + 4;
 
 fn placement(criterion: &mut Criterion) {
     criterion.bench_function("hash: the slot of a name", |bench| {
@@ -91,11 +94,11 @@ fn sync(criterion: &mut Criterion) {
         let body = Body::Chunk { span: Span(0, 1, 1), number: 1, part: part.clone() };
         PeerMessage { from: other(), to: to.clone(), body }
     };
-    criterion.bench_function("sync: write a slot of 100 names", |bench| {
+    criterion.bench_function("sync: write a slot of 100 names and requests", |bench| {
         let message = message(&"0.5".into());
         bench.iter(|| message.encode());
     });
-    criterion.bench_function("sync: take a slot of 100 names", |bench| {
+    criterion.bench_function("sync: take a slot of 100 names and requests", |bench| {
         let begin = || {
             let mut stage = Stage::new();
             stage.assign(vec![other()], false);
@@ -187,14 +190,19 @@ fn other() -> Peer {
 }
 
 fn cell(name: u64) -> (Text, Cell) {
-    let version = Version { revision: 1, sequence: name };
+    let version = Version { revision: REVISION, sequence: 1_000_000 + name };
     let value = Json::string(&Text::from(&*format!("value-{name:012}xxxxxxxxxxxx")));
     (Text::from(&*format!("key-{name:012}")), Cell { version, value })
 }
 
 fn part() -> Part {
     let mut part = Part { last: true, ..Part::default() };
-    (0..NAMES_IN_SLOT).map(cell).for_each(|(name, cell)| part.cells.push(cell.named(&name)));
+    for number in 0..NAMES_IN_SLOT {
+        let (name, cell) = cell(number);
+        part.cells.push(cell.named(&name));
+        let id = RequestId { client: 1 << 60, number };
+        part.recent.add(Executed { id, version: cell.version, repeated: false });
+    }
     part
 }
 

@@ -46,11 +46,14 @@ impl SlotData {
 /// determined by its version, so it need not be read.
 pub(super) fn fingerprint(name: &[u8], version: Version) -> u64 {
     let (words, rest) = name.as_chunks();
-    let mut last = [0; 8];
-    last[..rest.len()].copy_from_slice(rest);
-    let words = words.iter().chain([&last]).map(|word| u64::from_le_bytes(*word));
-    let name = words.fold(name.len() as u64, |hash, word| mix(hash ^ word));
-    mix(name ^ of_version(version))
+    let add = |hash, word: &[u8; 8]| mix(hash ^ u64::from_le_bytes(*word));
+    let mut hash = words.iter().fold(name.len() as u64, add);
+    if !rest.is_empty() {
+        let mut last = [0; 8];
+        last[..rest.len()].copy_from_slice(rest);
+        hash = add(hash, &last);
+    }
+    mix(hash ^ of_version(version))
 }
 
 fn of_version(version: Version) -> u64 {

@@ -32,6 +32,28 @@ pub(super) fn number_size(number: u64) -> usize {
 }
 
 fn take_long_number(rest: &mut &[u8]) -> Option<u64> {
+    let Some(window) = rest.first_chunk() else { return take_byte_by_byte(rest) };
+    let window = u64::from_le_bytes(*window);
+    // The number's last byte is the first without its highest bit.
+    let ends = !window & 0x8080_8080_8080_8080;
+    if ends == 0 {
+        return take_byte_by_byte(rest);
+    }
+    let bits = ends.trailing_zeros() + 1;
+    let word = window & (u64::MAX >> (u64::BITS - bits)) & 0x7f7f_7f7f_7f7f_7f7f;
+    *rest = &rest[bits as usize / 8..];
+    // The one form that a number has ends with a byte that is not zero.
+    (word >> (bits - 8) != 0).then(|| close_up(word))
+}
+
+/// Eight groups of seven bits, without the bit between each two.
+fn close_up(word: u64) -> u64 {
+    let word = word & 0x007f_007f_007f_007f | (word & 0x7f00_7f00_7f00_7f00) >> 1;
+    let word = word & 0x0000_3fff_0000_3fff | (word & 0x3fff_0000_3fff_0000) >> 2;
+    word & 0x0fff_ffff | (word & 0x0fff_ffff_0000_0000) >> 4
+}
+
+fn take_byte_by_byte(rest: &mut &[u8]) -> Option<u64> {
     let mut number = 0;
     for shift in (0..u64::BITS).step_by(7) {
         let (byte, left) = rest.split_first()?;
@@ -44,4 +66,38 @@ fn take_long_number(rest: &mut &[u8]) -> Option<u64> {
         }
     }
     None
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    proptest! {
+        #[test]
+        fn both_ways_take_the_same(mut bytes in prop::collection::vec(any::<u8>(), 1..16)) {
+            bytes[0] |= 0x80;
+            let (mut fast, mut slow) = (&bytes[..], &bytes[..]);
+            let found = take_number(&mut fast);
+            prop_assert_eq!(found, take_byte_by_byte(&mut slow));
+            if found.is_some() {
+                prop_assert_eq!(fast, slow);
+            }
+        }
+
+        #[test]
+        fn a_number_is_what_postcard_makes_of_it(
+            number in prop_oneof![any::<u64>(), (0..64u32).prop_map(|bits| 1 << bits)],
+            behind in prop::collection::vec(any::<u8>(), 0..9),
+        ) {
+            let mut written = vec![0; number_size(number)];
+            prop_assert!(put_number(&mut written, number).is_empty());
+            prop_assert_eq!(&written, &postcard::to_stdvec(&number).unwrap());
+            written.extend(&behind);
+            let mut rest = &written[..];
+            prop_assert_eq!(take_number(&mut rest), Some(number));
+            prop_assert_eq!(rest, &behind[..]);
+        }
+    }
 }
