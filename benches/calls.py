@@ -7,7 +7,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from functools import partial
 from pathlib import Path
 
@@ -50,16 +50,26 @@ def apart() -> Iterator[Callable[[Party], None]]:
         yield lambda _: None
         return
     cores = sorted(os.sched_getaffinity(0))
+    servers: list[Party] = []
 
     def beside(party: Party) -> None:
-        for thread in Path(f"/proc/{party.process.pid}/task").iterdir():
-            os.sched_setaffinity(int(thread.name), cores[-1:])
+        servers.append(party)
+        keep(party, cores[-1:])
 
     os.sched_setaffinity(0, cores[:1])
     try:
         yield beside
     finally:
         os.sched_setaffinity(0, cores)
+        for server in servers:
+            keep(server, cores)
+
+
+def keep(party: Party, cores: Sequence[int]) -> None:
+    """Have a program run on some cores alone."""
+    for thread in Path(f"/proc/{party.process.pid}/task").iterdir():
+        with suppress(ProcessLookupError):  # it has just ended
+            os.sched_setaffinity(int(thread.name), cores)
 
 
 def pymemcache(

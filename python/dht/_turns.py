@@ -58,14 +58,14 @@ class Turns:
                 rest = self._queues.get(lock, {})
                 rest.pop(client, None)
                 self._queues[lock] = {client: me} | rest
-                self._changed.notify_all()
             else:
                 self._refused[me] = _Wait(lock, client)
                 queue = self._queues.get(lock, {})
                 if next(iter(queue), None) == client:
                     # Requests reach the view leader in another order than threads begin to ask.
                     queue[client] = queue.pop(client)
-                    self._changed.notify_all()
+            # Those too that waited because this thread might be granted the lock.
+            self._changed.notify_all()
 
     def leaves(self, lock: str, client: str) -> None:
         """Note that somebody is not in a queue any more."""

@@ -19,12 +19,6 @@ mod ring;
 mod seat;
 mod sim;
 
-/// What the system's allocator has of memory it gets in pages of 4 KiB, this one in pages of 2 MiB where the
-/// system has such: a server that joins takes its slots in two thirds of the time, and who gives them has
-/// a third less to do. An idle process takes 6 MB more.
-#[global_allocator]
-static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
-
 /// The Rust half of the package `dht`.
 #[pyo3::pymodule]
 mod _dht {

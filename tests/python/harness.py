@@ -108,9 +108,14 @@ class Program:
 
     def pause(self) -> None:
         """Stops the process, which notices nothing; returns once each of its threads stands."""
+        assert self.alive(), f"{self.argv} has ended"
         self.process.send_signal(signal.SIGSTOP)
-        _, status = os.waitpid(self.process.pid, os.WUNTRACED)
-        assert os.WIFSTOPPED(status), f"{self.argv} had ended"
+
+        def stands() -> bool:
+            pid, status = os.waitpid(self.process.pid, os.WUNTRACED | os.WNOHANG)
+            return pid > 0 and os.WIFSTOPPED(status)
+
+        wait_until(stands, what=f"{self.argv} to stand")
 
     def resume(self) -> None:
         """Lets a paused process go on."""

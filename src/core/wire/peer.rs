@@ -219,17 +219,20 @@ impl Body {
         extend(Vec::with_capacity(self.room()), self)
     }
 
-    /// How many bytes it takes, or more; fewer only where entries are taught or holdings told.
+    /// How many bytes it takes, or a few more; fewer only where entries are taught or holdings told.
     fn room(&self) -> usize {
-        match self {
-            Body::Pulled { part, .. } | Body::Chunk { part, .. } => {
-                BODY_BYTES + part.cells.bytes() + part.recent.packed_max()
+        let of_part = |part: &Part| part.cells.bytes() + part.recent.packed_max();
+        let of_name = |name: &Text| name.as_bytes().len();
+        BODY_BYTES
+            + match self {
+                Body::Chunk { part, .. } => of_part(part),
+                Body::Pulled { after, part, .. } => {
+                    of_part(part) + after.as_ref().map_or(0, of_name)
+                }
+                Body::Pull { after, .. } => after.as_ref().map_or(0, of_name),
+                Body::Prepare { key, cell, .. } => of_name(key) + cell.value.as_str().len(),
+                _ => 0,
             }
-            Body::Prepare { key, cell, .. } => {
-                BODY_BYTES + key.as_bytes().len() + cell.value.as_str().len()
-            }
-            _ => BODY_BYTES,
-        }
     }
 }
 

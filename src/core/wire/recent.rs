@@ -29,6 +29,10 @@ const KNOWN_BYTES: usize = 24;
 /// How many bytes a revision with what belongs to it takes at most: three numbers.
 const GROUP_BYTES_MAX: usize = 3 * 10;
 
+/// How many groups are read: to forget all but the last requests takes the square of it. A server has no
+/// more than it remembers requests.
+const GROUPS_MAX: usize = 10_000;
+
 /// Requests, each once: those executed at their first try, and those executed when they were repeated.
 ///
 /// ```
@@ -103,7 +107,12 @@ impl Recent {
     /// Requests that somebody else has packed; `None` where they are none.
     fn read(mut bytes: &[u8]) -> Option<Recent> {
         let mut recent = Recent::default();
-        while !bytes.is_empty() {
+        for _ in 0..=GROUPS_MAX {
+            if bytes.is_empty() {
+                recent.first.shrink();
+                recent.repeated.shrink();
+                return Some(recent);
+            }
             let revision = take_number(&mut bytes)?;
             let repeated = match take_number(&mut bytes)? {
                 0 if recent.repeated.known.is_empty() => false,
@@ -115,9 +124,7 @@ impl Recent {
             bytes = rest;
             recent.sort_mut(repeated).read(revision, group)?;
         }
-        recent.first.shrink();
-        recent.repeated.shrink();
-        Some(recent)
+        None
     }
 }
 
@@ -412,5 +419,19 @@ mod tests {
         ] {
             assert_eq!(Recent::read(broken), None, "{broken:?}");
         }
+    }
+
+    #[test]
+    fn no_more_groups_are_read_than_can_be() {
+        let mut recent = Recent::default();
+        for revision in 0..GROUPS_MAX as u64 {
+            let id = RequestId { client: 1, number: revision };
+            let version = Version { revision, sequence: 1 };
+            recent.add(Executed { id, version, repeated: false });
+        }
+        assert_eq!(packed_again(&recent), Some(recent.clone()));
+        let version = Version { revision: GROUPS_MAX as u64, sequence: 1 };
+        recent.add(Executed { id: RequestId::default(), version, repeated: false });
+        assert_eq!(packed_again(&recent), None);
     }
 }
