@@ -304,7 +304,8 @@ impl Search {
         let end = self.steps.partition_point(|step| step.called < until);
         point.push(u64::MAX);
         for bits in self.placed[first.min(end)..end].chunks(u64::BITS as usize) {
-            point.push(bits.iter().fold(0, |word, &placed| (word << 1) | u64::from(placed)));
+            // The first is the lowest, so that a set has the same bits however far the window goes.
+            point.push(bits.iter().rev().fold(0, |word, &placed| (word << 1) | u64::from(placed)));
         }
         point.into_boxed_slice()
     }
