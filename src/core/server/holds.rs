@@ -57,7 +57,10 @@ impl Hold {
             return BTreeSet::new();
         }
         let active = self.entry.active.iter().skip(1).map(|peer| peer.id());
-        active.chain(self.joiners(Sync::is_needed)).cloned().collect()
+        // One by one: to collect them makes a list first, and sorts it.
+        let mut needed = BTreeSet::new();
+        needed.extend(active.chain(self.joiners(Sync::is_needed)).cloned());
+        needed
     }
 
     /// The joiners that may still lack writes which were acknowledged before new ones needed them.

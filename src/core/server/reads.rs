@@ -81,13 +81,12 @@ impl Server {
         if waiting.is_empty() || planted(Planted::ReadUnconfirmed) {
             return self.answer_reads(reads, out);
         }
-        let number = self.counter + 1;
-        self.counter = number;
-        primary.round = Some(Round { number, waiting: waiting.clone(), reads });
+        let number = self.next_number();
         let body = Body::Confirm { span, round: number }.encode();
-        for id in waiting {
-            self.send_written(&id, &body, out);
-            self.want_retry();
+        waiting.iter().for_each(|id| self.send_written(id, &body, out));
+        self.want_retry();
+        if let Some(primary) = self.holds.at_mut(slot).and_then(|hold| hold.primary()) {
+            primary.round = Some(Round { number, waiting, reads });
         }
     }
 
