@@ -50,7 +50,10 @@ class Verdict:
     def __str__(self) -> str:
         sign = "<=" if self.at_most else ">="
         word = "pass" if self.kept else "short"
-        return f"{self.figure:.3g} {self.of} ({sign} {self.bound:g}: {word})"
+        # What is short must not look like its bound.
+        shown = (f"{self.figure:.{digits}g}" for digits in range(3, 18))
+        figure = next(text for text in shown if self.kept or float(text) != self.bound)
+        return f"{figure} {self.of} ({sign} {self.bound:g}: {word})"
 
 
 @dataclass

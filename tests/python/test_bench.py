@@ -17,7 +17,7 @@ import page
 import parties
 import serving
 from harness import ROOT
-from table import Row, Series, Table
+from table import Row, Series, Table, Verdict
 
 pytestmark = pytest.mark.timeout(600)
 
@@ -104,3 +104,11 @@ def test_a_debug_build_is_refused(
     monkeypatch.setattr(sys, "argv", ["bench.py", "--loader", str(loader.program)])
     assert bench.main() == 2
     assert "debug build" in capsys.readouterr().err
+
+
+def test_what_is_short_does_not_look_like_its_bound() -> None:
+    """It gets as many digits as that takes, and three otherwise."""
+    assert str(Verdict(0.89971, "x limit", 0.9)) == "0.8997 x limit (>= 0.9: short)"
+    assert str(Verdict(0.90012, "x limit", 0.9)) == "0.9 x limit (>= 0.9: pass)"
+    assert str(Verdict(10.04, "ms", 10.0, at_most=True)) == "10.04 ms (<= 10: short)"
+    assert str(Verdict(0.48612, "x Redis", 0.5)) == "0.486 x Redis (>= 0.5: short)"
