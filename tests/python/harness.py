@@ -121,6 +121,15 @@ class Program:
         """Lets a paused process go on."""
         self.process.send_signal(signal.SIGCONT)
 
+    @contextmanager
+    def paused(self) -> Iterator[None]:
+        """Pauses the process for a while: its connections stay, its answers do not come."""
+        self.pause()
+        try:
+            yield
+        finally:
+            self.resume()
+
     def interrupt(self) -> int:
         """Sends what Ctrl-C sends and returns the exit status."""
         self.process.send_signal(signal.SIGINT)

@@ -124,12 +124,9 @@ def test_an_expired_server_comes_back(make_ring: Callable[..., Ring]) -> None:
     client = ring.connect()
     store(client, PAIRS)
     slow = ring.replicas("key0")[0]
-    slow.pause()
-    try:
+    with slow.paused():
         wait_until(lambda: len(ring.view()) == 2, what="the lease to run out")
         assert not unreadable(client, PAIRS)
-    finally:
-        slow.resume()
     ring.wait_placed(PAIRS)
     assert slow.saw("Can't renew lease: deny")
     assert not unreadable(client, PAIRS)

@@ -4,28 +4,17 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 
 import pytest
 
 from conftest import StartProgram
-from harness import Program, script, wait_until
+from harness import script, wait_until
 from rawwire import ask
 from rings import Ring, store, unreadable
 
 PAIRS = {f"key{number}": number for number in range(40)}
 LOCK = {"cmd": "lock_get", "lockid": "rebalancing", "requestor": "ann"}
-
-
-@contextmanager
-def paused(program: Program) -> Iterator[None]:
-    """Stops a process without ending it: its connections stay, its answers do not come."""
-    program.pause()
-    try:
-        yield
-    finally:
-        program.resume()
 
 
 def completed(ring: Ring) -> int:
@@ -59,7 +48,7 @@ def test_the_lock_and_the_lines_show_a_rebalance(
     settle(ring)
     before = completed(ring)
     begun = ring.leader.lines.count("Rebalancing...")
-    with paused(ring.servers[0]):
+    with ring.servers[0].paused():
         ring.begin()
         ring.wait_members()
         wait_until(lambda: ring.leader.lines.count("Rebalancing...") > begun)

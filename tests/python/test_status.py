@@ -127,10 +127,8 @@ def test_status_of_a_ring(make_ring: Callable[..., Ring]) -> None:
     assert "\x1b" not in printed
     assert all(f"{address} " in printed for address in ring.addresses())
     silent = ring.servers[0]
-    silent.pause()
-    with dht.Client(ring.leader.address) as client:
+    with silent.paused(), dht.Client(ring.leader.address) as client:
         figures = {each.address: each.figures for each in client.status().servers}
-    silent.resume()
     assert figures.get(silent.address) is None
     assert sum(each is not None for each in figures.values()) == 2
 

@@ -123,6 +123,7 @@ impl Leaves {
     /// The leaf in which a name is, or belongs.
     fn leaf_of(&self, name: &[u8]) -> usize {
         if self.leaves.len() <= 1 {
+            // Where it is does not depend on what it holds: that is read once less.
             return 0;
         }
         let up_to = |leaf: &Cells| leaf.first().is_some_and(|first| first.name <= name);

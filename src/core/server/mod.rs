@@ -286,13 +286,14 @@ impl Server {
 
     /// Sends a message to another server.
     fn send(&mut self, id: &NodeId, body: Body, out: &mut Out) {
-        if body.says_held() && self.addresses.contains_key(id) {
+        let Some(addr) = self.addresses.get(id).cloned() else {
+            return;
+        };
+        if body.says_held() {
             self.promise(out);
         }
-        if let Some(addr) = self.addresses.get(id).cloned() {
-            let message = PeerMessage::of(&self.id, &self.addr, id, &body);
-            out.push(Output::Send { addr, message });
-        }
+        let message = PeerMessage::of(&self.id, &self.addr, id, &body);
+        out.push(Output::Send { addr, message });
     }
 
     /// The same of a body that was written before, for several.

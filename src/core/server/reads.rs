@@ -2,7 +2,7 @@
 
 use serde::Deserialize;
 
-use super::holds::{PendingRead, Primary, Role, Round};
+use super::holds::{PendingRead, Role, Round};
 use super::{Out, Parked, Server};
 use crate::core::assignment::{NodeId, Revision, Span};
 use crate::core::hash::{Slot, slot_of};
@@ -64,9 +64,11 @@ impl Server {
         let Some(hold) = self.holds.at_mut(slot) else {
             return;
         };
-        let idle =
-            |primary: &mut Primary| primary.round.is_none() && !primary.next_reads.is_empty();
-        if !hold.primary().is_some_and(idle) {
+        let Some(primary) = hold.primary().filter(|primary| primary.round.is_none()) else {
+            return;
+        };
+        let reads = std::mem::take(&mut primary.next_reads);
+        if reads.is_empty() {
             return;
         }
         let (span, mut waiting) = (hold.span(), hold.needed());
@@ -74,10 +76,6 @@ impl Server {
             let active = super::others(&hold.entry);
             waiting.retain(|id| active.contains(id));
         }
-        let Role::Primary(primary) = &mut hold.role else {
-            return;
-        };
-        let reads = std::mem::take(&mut primary.next_reads);
         if waiting.is_empty() || planted(Planted::ReadUnconfirmed) {
             return self.answer_reads(reads, out);
         }

@@ -292,6 +292,7 @@ impl Server {
         if write.trailing.is_empty() {
             return;
         }
+        // Joiners still have to hold it, and nobody waits for that.
         self.writes.pending.insert(number, write);
         if self.writes.len() - self.writes.waiting.len() > WRITES_TRAILING_MAX {
             self.shed_trailing();

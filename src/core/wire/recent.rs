@@ -88,8 +88,11 @@ impl Recent {
 
     /// How many bytes they take on the wire, or more.
     pub(in crate::core) fn packed_max(&self) -> usize {
-        let groups = self.first.revisions.len() + self.repeated.revisions.len();
-        self.len() * KNOWN_BYTES + groups * GROUP_BYTES_MAX
+        self.len() * KNOWN_BYTES + self.groups() * GROUP_BYTES_MAX
+    }
+
+    fn groups(&self) -> usize {
+        self.first.revisions.len() + self.repeated.revisions.len()
     }
 
     fn sort_mut(&mut self, repeated: bool) -> &mut Sort {
@@ -107,11 +110,9 @@ impl Recent {
     /// Requests that somebody else has packed; `None` where they are none.
     fn read(mut bytes: &[u8]) -> Option<Recent> {
         let mut recent = Recent::default();
-        for _ in 0..=GROUPS_MAX {
-            if bytes.is_empty() {
-                recent.first.shrink();
-                recent.repeated.shrink();
-                return Some(recent);
+        while !bytes.is_empty() {
+            if recent.groups() == GROUPS_MAX {
+                return None;
             }
             let revision = take_number(&mut bytes)?;
             let repeated = match take_number(&mut bytes)? {
@@ -124,7 +125,9 @@ impl Recent {
             bytes = rest;
             recent.sort_mut(repeated).read(revision, group)?;
         }
-        None
+        recent.first.shrink();
+        recent.repeated.shrink();
+        Some(recent)
     }
 }
 
