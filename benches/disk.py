@@ -29,10 +29,10 @@ class OnDisk(Parties):
         made = tempfile.TemporaryDirectory(dir=FOLDERS, prefix="bench-")
         return Path(self._stack.enter_context(made))
 
-    def server(self, leader: Party, folder: Path | None = None) -> Party:
+    def server(self, leader: Party, *options: str, folder: Path | None = None) -> Party:
         """Start a server that keeps its data."""
         argv = [sys.executable, str(SCRIPTS / "server.py"), "--quiet", "--port", "0"]
-        argv += ["--viewleader", leader.address, "--fsync", self.fsync]
+        argv += ["--viewleader", leader.address, "--fsync", self.fsync, *options]
         return self.start([*argv, "--data-dir", str(folder or self.folder())])
 
 
@@ -65,7 +65,7 @@ def show_opening(gauge: Gauge, keys: int) -> None:
         parties.fsync = "never"
         leader = parties.viewleader()
         folder = parties.folder()
-        first = parties.server(leader, folder)
+        first = parties.server(leader, folder=folder)
         wait_until(lambda: settled(leader, 1), "the server to have all slots")
         gauge.fill("frames", leader.address, "setr", keys)
         first.process.terminate()
@@ -100,7 +100,7 @@ def _open(parties: Parties, leader: Party, folder: Path, keys: int) -> tuple[flo
     bare = parties.start([sys.executable, str(SCRIPTS / "server.py"), "--quiet", "--port", "0"])
     began = time.perf_counter()
     assert isinstance(parties, OnDisk)
-    server = parties.server(leader, folder)
+    server = parties.server(leader, folder=folder)
     opening = time.perf_counter() - began - (began - empty)
     assert ask(server.address, {"cmd": "dht_stats", "dht": 1})["keys"] == keys
     for party in (bare, server):

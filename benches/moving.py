@@ -3,7 +3,7 @@
 import struct
 import subprocess
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -18,6 +18,7 @@ CLIENTS_WHILE_MOVING = 2
 BEFORE_SECONDS = 2.0
 JOINS = 5
 SETTLE_SECONDS_MAX = 300.0
+UNPACED = ("--transfer-rate", "0")
 
 
 def show_memory_and_join(gauge: Gauge, keys: int) -> None:
@@ -37,7 +38,11 @@ def show_memory_and_join(gauge: Gauge, keys: int) -> None:
             gauge.fill("redis", redis.address, "set", keys)
             row.others["Redis"] = Series(((redis.resident_bytes - then) / keys,))
         gauge.table.add(row.at_most(136.0))
-        show_join(gauge, parties, leader, keys)
+        show_paced(gauge, parties, leader, keys)
+    with Parties(gauge.loader) as parties:
+        leader, _ = parties.ring(3, *UNPACED)
+        gauge.fill("frames", leader.address, "setr", keys)
+        show_unpaced(gauge, parties, leader, keys)
 
 
 @dataclass(frozen=True)
@@ -48,33 +53,65 @@ class Joined:
     held: int
     seconds: float
     copy_seconds: float
+
+
+@dataclass(frozen=True)
+class Noticed:
+    """What clients noticed of one."""
+
     kept: float
-    p99_ms: float
+    pauses_us: tuple[int, ...]
+    """How long each request took for a name that moved, the shortest first."""
+
+    @property
+    def p99_ms(self) -> float:
+        """What 99 of 100 requests for names that moved did not exceed."""
+        assert self.pauses_us, "clients asked for names that moved"
+        return self.pauses_us[len(self.pauses_us) * 99 // 100] / 1000
 
 
-def show_join(gauge: Gauge, parties: Parties, leader: Party, keys: int) -> None:
-    """A fourth server joins, and leaves; how long the first takes, and what clients notice."""
-    joins = [join(gauge, parties, leader, keys) for _ in range(JOINS)]
-
-    def each(figure: Callable[[Joined], float]) -> Series:
-        return Series(tuple(figure(joined) for joined in joins))
-
-    received = max(joined.received for joined in joins)
-    took, copied = each(lambda joined: joined.seconds), each(lambda joined: joined.copy_seconds)
-    what = f"a fourth server joins, {received:,} names"
-    gauge.table.add(Row("moving", what, "s", took, {"limit": copied}))
-    ratio = each(lambda joined: joined.copy_seconds / joined.seconds)
-    gauge.table.add(Row("moving", "speed of that over a bare copy", "x", ratio).at_least(0.3))
-    counts = each(lambda joined: joined.received / max(1, joined.held))
+def show_paced(gauge: Gauge, parties: Parties, leader: Party, keys: int) -> None:
+    """A fourth server joins while clients work: how long it takes, and what they notice."""
+    joins = [join_meanwhile(gauge, parties, leader, keys) for _ in range(JOINS)]
+    received = max(joined.received for joined, _ in joins)
+    took = series(joined.seconds for joined, _ in joins)
+    what = f"a fourth server joins, {received:,} names, clients work"
+    gauge.table.add(Row("moving", what, "s", took))
+    counts = series(joined.received / max(1, joined.held) for joined, _ in joins)
     gauge.table.add(Row("moving", "names moved for each that had to", "x", counts).at_most(1.0))
-    kept = each(lambda joined: joined.kept)
+    kept = series(noticed.kept for _, noticed in joins)
     what = "getr of slots that stay, while others move"
     gauge.table.add(Row("moving", what, "x of before", kept).at_least(0.8))
-    p99 = each(lambda joined: joined.p99_ms)
+    p99 = series(noticed.p99_ms for _, noticed in joins)
     gauge.table.add(Row("moving", "p99 of getr of slots that move", "ms", p99).at_most(50.0))
 
 
-def join(gauge: Gauge, parties: Parties, leader: Party, keys: int) -> Joined:
+def show_unpaced(gauge: Gauge, parties: Parties, leader: Party, keys: int) -> None:
+    """The same in a ring without a pace, and where nobody asks for anything."""
+    joins = [join_meanwhile(gauge, parties, leader, keys) for _ in range(JOINS)]
+    took = series(joined.seconds for joined, _ in joins)
+    copied = series(joined.copy_seconds for joined, _ in joins)
+    gauge.table.add(Row("moving", "that with --transfer-rate 0", "s", took, {"limit": copied}))
+    ratio = series(joined.copy_seconds / joined.seconds for joined, _ in joins)
+    gauge.table.add(Row("moving", "speed of that over a bare copy", "x", ratio).at_least(0.3))
+    kept = series(noticed.kept for _, noticed in joins)
+    gauge.table.add(Row("moving", "getr of slots that stay, meanwhile", "x of before", kept))
+    alone = [join(gauge, parties, leader) for _ in range(JOINS)]
+    took = series(joined.seconds for joined in alone)
+    copied = series(joined.copy_seconds for joined in alone)
+    gauge.table.add(Row("moving", "that while nobody asks", "s", took, {"limit": copied}))
+    ratio = series(joined.copy_seconds / joined.seconds for joined in alone)
+    gauge.table.add(Row("moving", "speed of that over a bare copy, nobody asks", "x", ratio))
+
+
+def series(figures: Iterable[float]) -> Series:
+    """Return the figures of all rounds."""
+    return Series(tuple(figures))
+
+
+def join_meanwhile(
+    gauge: Gauge, parties: Parties, leader: Party, keys: int
+) -> tuple[Joined, Noticed]:
     """Have a fourth server join while clients work, and leave again."""
     folder = parties.folder()
     samples, until = folder / "samples", folder / "end"
@@ -85,31 +122,46 @@ def join(gauge: Gauge, parties: Parties, leader: Party, keys: int) -> Joined:
     with subprocess.Popen(load, stdout=subprocess.DEVNULL) as process:
         time.sleep(BEFORE_SECONDS)
         before = time.time()
-        joiner = parties.server(leader)
-        came = time.time()
-        wait_until(partial(settled, leader, 4), "the fourth server to have its share")
-        after = time.time()
-        until.touch()
-        process.wait(SETTLE_SECONDS_MAX)
+
+        def ended() -> None:
+            until.touch()
+            process.wait(SETTLE_SECONDS_MAX)
+
+        joined, came, after = join_once(gauge, parties, leader, ended)
+    return joined, work_meanwhile(samples, before, came, after)
+
+
+def join(gauge: Gauge, parties: Parties, leader: Party) -> Joined:
+    """Have a fourth server join while nobody asks for anything, and leave again."""
+    return join_once(gauge, parties, leader, lambda: None)[0]
+
+
+def join_once(
+    gauge: Gauge, parties: Parties, leader: Party, has_joined: Callable[[], None]
+) -> tuple[Joined, float, float]:
+    """Have a fourth server join, and leave again; what came of it, and when it came and had all."""
+    joiner = parties.server(leader)
+    came = time.time()
+    wait_until(partial(settled, leader, 4), "the fourth server to have its share")
+    after = time.time()
+    has_joined()
     told = ask(joiner.address, {"cmd": "dht_stats", "dht": 1})
     received, held = int(told["keys_received"]), int(told["keys"])
     copied = gauge.loader.call("copy", bytes=received * VALUE_BYTES)["seconds"]
-    kept, p99_ms = work_meanwhile(samples, before, came, after)
     ask(joiner.address, {"cmd": "dht_leave", "dht": 1})
     wait_until(partial(settled, leader, 3), "the three to have all names again")
-    return Joined(received, held, after - came, copied, kept, p99_ms)
+    return Joined(received, held, after - came, copied), came, after
 
 
-def work_meanwhile(samples: Path, before: float, came: float, after: float) -> tuple[float, float]:
-    """What clients kept of their throughput where nothing moved, and the p99 in ms elsewhere."""
+def work_meanwhile(samples: Path, before: float, came: float, after: float) -> Noticed:
+    """What clients kept of their throughput where nothing moved, and what they met elsewhere."""
     rows = list(SAMPLE.iter_unpack(samples.read_bytes()))
     stay = [row for row in rows if not row[3]]
     quiet = sum(before - BEFORE_SECONDS / 2 <= at < before for at, *_ in stay)
     quiet_rate = quiet / (BEFORE_SECONDS / 2)
     rate = sum(came <= at < after for at, *_ in stay) / max(after - came, 1e-9)
     pauses = sorted(us for at, us, _, moved in rows if moved and came <= at < after)
-    assert pauses, "clients asked for names that moved"
-    return rate / max(quiet_rate, 1e-9), pauses[len(pauses) * 99 // 100] / 1000
+    return Noticed(rate / max(quiet_rate, 1e-9), tuple(pauses))
 
 
 def show_growth(gauge: Gauge, seconds: float) -> None:

@@ -158,15 +158,15 @@ class Parties:
         argv = [sys.executable, str(SCRIPTS / "viewleader.py"), "--quiet", "--port", "0"]
         return self.start(argv)
 
-    def server(self, leader: Party) -> Party:
-        """Start a server."""
+    def server(self, leader: Party, *options: str) -> Party:
+        """Start a server, with options of its own."""
         argv = [sys.executable, str(SCRIPTS / "server.py"), "--quiet", "--port", "0"]
-        return self.start([*argv, "--viewleader", leader.address])
+        return self.start([*argv, "--viewleader", leader.address, *options])
 
-    def ring(self, servers: int) -> tuple[Party, list[Party]]:
-        """Start a view leader and servers, and wait until nothing moves."""
+    def ring(self, servers: int, *options: str) -> tuple[Party, list[Party]]:
+        """Start a view leader and servers with these options, and wait until nothing moves."""
         leader = self.viewleader()
-        members = [self.server(leader) for _ in range(servers)]
+        members = [self.server(leader, *options) for _ in range(servers)]
         wait_until(lambda: settled(leader, servers), "the ring to settle")
         return leader, members
 

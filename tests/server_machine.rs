@@ -4,6 +4,8 @@
 mod kept;
 #[path = "server_machine/leaving.rs"]
 mod leaving;
+#[path = "server_machine/pace.rs"]
+mod pace;
 #[path = "server_machine/progress.rs"]
 mod progress;
 #[path = "server_machine/requests.rs"]

@@ -310,6 +310,7 @@ class Node:
         port: int = 0,
         advertise: str | None = None,
         heartbeat_ms: int = 10000,
+        transfer_bytes_per_s: int = ...,
         message_bytes_max: int = ...,
         quiet: bool = False,
         data_dir: str | PathLike[str] | None = None,
@@ -324,6 +325,8 @@ class Node:
             port: The port; 0 takes any free one.
             advertise: The `HOST` or `HOST:PORT` by which others reach this server.
             heartbeat_ms: How often the lease is renewed, in ms.
+            transfer_bytes_per_s: How many bytes a second are given to servers that join, while
+                clients ask for something; 16 MiB by default, 0 for no bound.
             message_bytes_max: The longest message that is accepted or sent, in bytes; 16 MiB by
                 default.
             quiet: Whether notes about single requests are left out.

@@ -1,9 +1,12 @@
-"""The limit on messages, as every part of the package understands it."""
+"""The limits that several parts of the package have to agree on."""
 
 import os
 
 MESSAGE_BYTES_MAX = 16 * 1024 * 1024
 """The longest message that is sent or accepted, unless an option says else."""
+
+TRANSFER_BYTES_PER_S = 16 * 1024 * 1024
+"""How many bytes a second a server gives to others that join, while clients ask for something."""
 
 
 def message_bytes_max() -> int:

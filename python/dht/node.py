@@ -12,7 +12,7 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any, ClassVar, Self
 
 from dht import _dht, _home
-from dht._limits import MESSAGE_BYTES_MAX
+from dht._limits import MESSAGE_BYTES_MAX, TRANSFER_BYTES_PER_S
 
 if TYPE_CHECKING:  # loaded when they are asked for
     from dht._log import Reader
@@ -253,6 +253,9 @@ class Server(_Runner):
         bind: The local address to listen on; empty for all interfaces.
         advertise: The `HOST` or `HOST:PORT` by which others reach this server.
         heartbeat: How often the lease is renewed, in seconds.
+        transfer_bytes_per_s: How many bytes a second it gives to servers that join, to all of them
+            together, while clients ask for something. At other times, and of what has one copy
+            left, as many as it can; 0: always as many as it can.
         message_bytes_max: The longest message that is accepted or sent, in bytes.
         join_timeout: How long `start` waits for the view leader to take the server into the view,
             in seconds. It goes on trying after that.
@@ -266,7 +269,7 @@ class Server(_Runner):
     Raises:
         OSError: While it starts: the port cannot be bound, or the directory is in use, cannot be
             read or cannot be written.
-        ValueError: While it starts: `fsync` is none of these.
+        ValueError: `transfer_bytes_per_s` is negative. While it starts: `fsync` is none of these.
 
     Example:
         >>> with ViewLeader() as leader, Server(leader.address) as server:
@@ -284,6 +287,7 @@ class Server(_Runner):
         bind: str = "",
         advertise: str | None = None,
         heartbeat: float = 10.0,
+        transfer_bytes_per_s: int = TRANSFER_BYTES_PER_S,
         message_bytes_max: int = MESSAGE_BYTES_MAX,
         join_timeout: float = 5.0,
         data_dir: "str | os.PathLike[str] | None" = None,
@@ -292,6 +296,12 @@ class Server(_Runner):
         super().__init__()
         self._data = (data_dir, fsync)
         self._options = (viewleader, port, bind, advertise, heartbeat, message_bytes_max)
+        if transfer_bytes_per_s < 0:
+            raise ValueError(
+                f"transfer_bytes_per_s is {transfer_bytes_per_s}; "
+                "give a number of bytes per second, or 0 for no bound"
+            )
+        self._transfer_bytes_per_s = transfer_bytes_per_s
         self._join_timeout = join_timeout
 
     def start(self) -> Self:
@@ -375,6 +385,7 @@ class Server(_Runner):
             port=port,
             advertise=advertise,
             heartbeat_ms=milliseconds(heartbeat),
+            transfer_bytes_per_s=self._transfer_bytes_per_s,
             message_bytes_max=message_bytes_max,
             quiet=True,
             data_dir=self._data[0],

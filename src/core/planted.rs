@@ -76,6 +76,7 @@ bugs! {
     AsideUnchecked: "Moving", "A joiner holds what it had before only where the primary has the same.";
     SyncedUnbegun: "Moving", "A synced joiner has shown that it stands at the revision.";
     SyncedUndelivered: "Moving", "A synced joiner has every part.";
+    PartsLeftOut: "Moving", "A slot is delivered when its last part is.";
     SyncedWhileTrailing: "Moving", "A synced joiner holds every write acknowledged meanwhile.";
     SyncedWithoutPending: "Moving", "Once a joiner is synced, pending writes need it too.";
     DeniedReturns: "Who is dead", "An identity whose lease has ended is denied for ever.";

@@ -68,8 +68,8 @@ impl Node {
     /// Starts a server.
     #[staticmethod]
     #[pyo3(signature = (*, viewleader = "localhost", bind = "", port = 0, advertise = None,
-        heartbeat_ms = 10_000, message_bytes_max = 16_777_216, quiet = false, data_dir = None,
-        fsync = "always"))]
+        heartbeat_ms = 10_000, transfer_bytes_per_s = 16_777_216, message_bytes_max = 16_777_216,
+        quiet = false, data_dir = None, fsync = "always"))]
     #[expect(clippy::too_many_arguments, reason = "keyword arguments in Python")]
     fn server(
         py: Python<'_>,
@@ -78,6 +78,7 @@ impl Node {
         port: u16,
         advertise: Option<String>,
         heartbeat_ms: Millis,
+        transfer_bytes_per_s: u64,
         message_bytes_max: usize,
         quiet: bool,
         data_dir: Option<PathBuf>,
@@ -86,7 +87,13 @@ impl Node {
         let fsync = read_fsync(fsync)?;
         let node = listen_options(bind, port, quiet, message_bytes_max);
         let node = NodeOptions { viewleader: viewleader.to_owned(), ..node };
-        let config = ServerConfig { advertise, heartbeat_ms, quiet, ..ServerConfig::default() };
+        let config = ServerConfig {
+            advertise,
+            heartbeat_ms,
+            transfer_bytes_per_s,
+            quiet,
+            ..ServerConfig::default()
+        };
         let options = ServerOptions { node, config, data_dir, fsync };
         let node = py.detach(|| net::Node::spawn_server(options));
         node.map(Node::new).map_err(|error| from_listen(&error, bind, port))

@@ -143,7 +143,7 @@ def limits_of(path: Path) -> dict[tuple[str, str], str]:
     for name, fields in re.findall(
         r"impl Default for (\w+) \{.*?\n        \1 \{(.*?)\}", text, re.DOTALL
     ):
-        for field, value in re.findall(r"(\w*(?:_ms|_max)\w*): ([^,}]+)", fields):
+        for field, value in re.findall(r"(\w*(?:_ms|_max|_per_s)\w*): ([^,}]+)", fields):
             found[file, f"{name}.{field}"] = shown(value.strip())
     return found
 

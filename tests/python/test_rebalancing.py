@@ -3,17 +3,22 @@
 from __future__ import annotations
 
 import json
+import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager, suppress
+from typing import Protocol
 
 import pytest
 
+import dht
 from conftest import StartProgram
 from harness import script, wait_until
 from rawwire import ask
-from rings import Ring, store, unreadable
+from rings import HEARTBEAT, Ring, store, unreadable
 
 PAIRS = {f"key{number}": number for number in range(40)}
+HELD_SECONDS = 0.2  # for which nothing is to move
 LOCK = {"cmd": "lock_get", "lockid": "rebalancing", "requestor": "ann"}
 
 
@@ -119,3 +124,85 @@ def test_nothing_is_disturbed_when_nothing_changes(make_ring: Callable[..., Ring
     assert (ring.epoch(), ring.leader.lines) == (epoch, lines)
     now = ask(ring.servers[0].port, {"cmd": "dht_stats", "dht": 1})
     assert json.dumps(now["revision"]) == json.dumps(heard["revision"])
+
+
+def test_what_a_joiner_is_given_waits_while_clients_ask(make_ring: Callable[..., Ring]) -> None:
+    """At a byte a second nothing moves while somebody asks, and all as soon as nobody does.
+
+    Where the machine stands still for a moment, nobody asks: then once more with another server.
+    """
+    ring = make_ring(2, server_options=(*HEARTBEAT, "--transfer-rate", "1"))
+    store(ring.connect(), PAIRS)
+    settle(ring)
+    givers = ring.servers[:]
+    for _ in range(10):
+        with asking(givers):
+            [joiner] = ring.add()
+            time.sleep(HELD_SECONDS)
+            waits = not settled(ring)
+        wait_until(lambda: settled(ring), what="a settled ring")
+        if waits:
+            break
+        ring.kill(joiner)
+        ring.wait_members()
+        settle(ring)
+    assert waits
+    ring.wait_placed(PAIRS)
+
+
+def test_the_library_has_the_rate_too() -> None:
+    """`dht.Server` gives as slowly as it is told to, and refuses what is no rate."""
+    with pytest.raises(ValueError, match="transfer_bytes_per_s"):
+        dht.Server(transfer_bytes_per_s=-1)
+    with ExitStack() as stack:
+        leader = stack.enter_context(dht.ViewLeader(listen=0))
+        givers = [
+            stack.enter_context(dht.Server(leader.address, transfer_bytes_per_s=1))
+            for _ in range(2)
+        ]
+        client = stack.enter_context(dht.Client(leader.address))
+        client.setr_many(PAIRS)
+        for _ in range(10):
+            wait_until(lambda: not leader.statistics().slots_moving, what="a settled ring")
+            with asking(givers), dht.Server(leader.address) as joiner:
+                time.sleep(HELD_SECONDS)
+                waits = joiner.statistics().keys < len(PAIRS)
+            if waits:
+                break
+        assert waits
+        assert client.getr_many(PAIRS) == PAIRS
+
+
+class HasAddress(Protocol):
+    """A server, in whatever process."""
+
+    @property
+    def address(self) -> str:
+        """Its `HOST:PORT`."""
+
+
+@contextmanager
+def asking(servers: Sequence[HasAddress]) -> Iterator[None]:
+    """Asks each of these servers for something all the time."""
+    over = threading.Event()
+
+    def ask_all() -> None:
+        with ExitStack() as stack:
+            clients = [stack.enter_context(dht.Client(server=at.address)) for at in servers]
+            while not over.is_set():
+                for client in clients:
+                    with suppress(KeyError):
+                        client.get("nothing")
+
+    thread = threading.Thread(target=ask_all)
+    thread.start()
+    try:
+        yield
+    finally:
+        over.set()
+        thread.join()
+
+
+def settled(ring: Ring) -> bool:
+    """Whether the view leader says that nothing moves or waits."""
+    return bool(ask(ring.leader.port, {"cmd": "query_servers", "dht": 1})["dht"]["settled"])

@@ -18,6 +18,7 @@ if TYPE_CHECKING:  # a command does without them
 _FALSE_WORDS = frozenset({"0", "false", "no", "off"})
 _SECONDS_MAX = 1e9
 FSYNC_INTERVAL_MS_MAX = 3_600_000
+_BYTES_PER_S_MAX = 10_000_000_000
 _FRAME_BYTES_MAX = 2**31 - 1  # what the length before a message can say
 
 
@@ -91,6 +92,11 @@ def port(text: str) -> int:
 def message_bytes(text: str) -> int:
     """Convert a limit on messages."""
     return _whole(text, 1, _FRAME_BYTES_MAX, f"a number of bytes from 1 to {_FRAME_BYTES_MAX}")
+
+
+def bytes_per_s(text: str) -> int:
+    """Convert a rate, 0 for none."""
+    return _whole(text, 0, _BYTES_PER_S_MAX, f"a number of bytes from 0 to {_BYTES_PER_S_MAX}")
 
 
 def seconds(text: str) -> int:

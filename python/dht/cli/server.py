@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 
 from dht import _dht
+from dht._limits import TRANSFER_BYTES_PER_S
 from dht.cli import _node, _options, _output, _parser
 from dht.common2 import SERVER_HIGH, SERVER_LOW
 
@@ -38,6 +39,16 @@ OPTIONS = [
         "how long SIGTERM lets this server hand over what it holds before it ends all the same",
         "60",
     ),
+    _options.Option(
+        "--transfer-rate",
+        "DHT_TRANSFER_RATE",
+        _options.bytes_per_s,
+        TRANSFER_BYTES_PER_S,
+        "BYTES",
+        "how many bytes a second it gives to servers that join, to all of them together, while"
+        " clients ask for something; at other times, and of what has one copy left, as many as it"
+        " can; 0: always as many as it can",
+    ),
     _options.data_dir("what it holds", "none: its data end with it"),
     _options.FSYNC,
     _options.MESSAGE_SIZE,
@@ -70,6 +81,7 @@ def _run(argv: Sequence[str] | None) -> int:
             port=port,
             advertise=args.advertise,
             heartbeat_ms=args.heartbeat,
+            transfer_bytes_per_s=args.transfer_rate,
             message_bytes_max=args.max_message_size,
             quiet=args.quiet,
             data_dir=args.data_dir,

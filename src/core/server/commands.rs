@@ -41,6 +41,9 @@ impl Server {
             }
         };
         let then = if request.extended { Then::Keep } else { Then::Linger };
+        if request.command.is_of_data() {
+            self.pace.asked(now);
+        }
         self.command(now, to, then, origin, request.command, out);
     }
 

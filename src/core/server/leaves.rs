@@ -112,10 +112,16 @@ impl Leaves {
         let more: usize = rest.iter().map(Cells::bytes).sum();
         part.reserve(more.min(bytes_max));
         for leaf in rest {
-            if !part.is_empty() && part.bytes() + leaf.bytes() > bytes_max {
-                return (part, false);
+            if part.bytes() + leaf.bytes() <= bytes_max {
+                part.append(leaf);
+                continue;
             }
-            part.append(leaf);
+            for cell in leaf.iter() {
+                if !part.is_empty() && part.bytes() + cell.packed_size() > bytes_max {
+                    return (part, false);
+                }
+                part.push(cell);
+            }
         }
         (part, true)
     }

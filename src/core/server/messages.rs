@@ -40,7 +40,13 @@ impl Server {
                     self.chunk_held(now, from, span, number, out);
                 }
             }
-            order => self.order_of_primary(from, order, out),
+            order => {
+                // A client waits for the answer to one of these.
+                if matches!(order, Body::Prepare { .. } | Body::Confirm { round: 1.., .. }) {
+                    self.pace.asked(now);
+                }
+                self.order_of_primary(from, order, out);
+            }
         }
     }
 

@@ -17,6 +17,7 @@ mod leaves;
 mod local;
 mod messages;
 mod originals;
+mod pace;
 mod parked;
 mod pending;
 mod progress;
@@ -40,6 +41,7 @@ use self::keep::Keeper;
 use self::leave::Leaving;
 use self::local::Local;
 use self::originals::Debts;
+use self::pace::Pace;
 use self::parked::Parked;
 use self::pending::Writes;
 use self::store::Store;
@@ -67,6 +69,12 @@ pub struct ServerConfig {
     /// How many requests a slot remembers, so that a retry is answered and not executed again; and
     /// as many of those whose retry was executed. Fewer: more retries end in doubt.
     pub requests_remembered: usize,
+    /// How many bytes of names and values go into one part of a slot that another server is given, but
+    /// for one that is larger alone.
+    pub part_bytes_max: usize,
+    /// How many bytes per second are given to joiners while clients work, to all of them together;
+    /// 0: as many as it can.
+    pub transfer_bytes_per_s: u64,
     /// The seed of the server's identity and of all else that it draws.
     pub seed: u64,
     /// Whether notes about single requests are left out, `print` excepted.
@@ -82,6 +90,8 @@ impl Default for ServerConfig {
             reservation_ms: 10_000,
             retry_ms: 500,
             requests_remembered: store::REQUESTS_REMEMBERED,
+            part_bytes_max: 256 * 1024,
+            transfer_bytes_per_s: 16 * 1024 * 1024,
             seed: 0,
             quiet: false,
         }
@@ -133,6 +143,8 @@ pub struct Server {
     joined: Vec<Revision>,
     /// Cells that came because this server joined their range.
     keys_received: u64,
+    /// How fast joiners are given what they lack.
+    pace: Pace,
     /// Requests that wait for this server to serve their slot, and until when.
     parked: Vec<(Millis, Parked)>,
     /// Where other servers are.
@@ -225,13 +237,14 @@ impl Server {
             told: 0,
             dropped: Vec::new(),
             holds: Holds::new(),
-            store: Store::new(config.requests_remembered),
+            store: Store::new(config.requests_remembered, config.part_bytes_max),
             local: Local::new(config.seed),
             votes: Votes::default(),
             writes: Writes::default(),
             debts: Debts::default(),
             joined: vec![0; usize::from(SLOT_COUNT)],
             keys_received: 0,
+            pace: Pace::new(config.transfer_bytes_per_s),
             parked: Vec::new(),
             addresses: BTreeMap::new(),
             calls: BTreeMap::new(),
@@ -370,6 +383,9 @@ impl Server {
         if self.retry_at.is_some_and(|at| at <= now) {
             self.retry(now, out);
         }
+        if self.pace.due().is_some_and(|at| at <= now) {
+            self.go_on_giving(now, out);
+        }
         if self.parked.iter().any(|(until, _)| *until <= now) {
             self.dispatch_parked(now, out);
         }
@@ -439,7 +455,9 @@ impl Machine for Server {
     fn deadline(&self) -> Option<Millis> {
         let parked = self.parked.iter().map(|(until, _)| *until).min();
         let forwarder = self.forwarder.deadline();
-        let due = [Some(self.heartbeat_at), self.retry_at, parked, self.debts.due(), forwarder];
+        let paced = self.pace.due();
+        let due =
+            [Some(self.heartbeat_at), self.retry_at, paced, parked, self.debts.due(), forwarder];
         due.into_iter().flatten().min()
     }
 }

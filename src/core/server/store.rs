@@ -16,9 +16,6 @@ use crate::core::wire::text::Text;
 /// it twice; and how many of those whose retry was executed, since their first try may still come.
 pub(super) const REQUESTS_REMEMBERED: usize = 128;
 
-/// About how many bytes of cells go into one part of a slot.
-pub(super) const PART_BYTES_MAX: usize = 256 * 1024;
-
 /// All slots.
 #[derive(Debug)]
 pub(super) struct Store {
@@ -29,6 +26,8 @@ pub(super) struct Store {
     changes: u64,
     /// How many requests a slot remembers of each sort.
     remembered: usize,
+    /// How many bytes of cells go into one part of a slot, but for one cell that is larger.
+    part_bytes_max: usize,
     /// What the disk does not have yet.
     pub(super) log: Log,
     /// What a joiner has from before it joined. Invariant: the disk has it too, but for names that the
@@ -37,8 +36,8 @@ pub(super) struct Store {
 }
 
 impl Store {
-    /// Holds nothing, and will remember so many requests of each slot.
-    pub(super) fn new(remembered: usize) -> Self {
+    /// Holds nothing, will remember so many requests of each slot, and give as many bytes in a part.
+    pub(super) fn new(remembered: usize, part_bytes_max: usize) -> Self {
         let slots = (0..SLOT_COUNT).map(|_| None).collect();
         Store {
             slots,
@@ -46,6 +45,7 @@ impl Store {
             bytes: 0,
             changes: 0,
             remembered,
+            part_bytes_max,
             log: Log::default(),
             aside: BTreeMap::new(),
         }
@@ -212,7 +212,7 @@ impl Store {
         let Some(data) = self.slot(slot) else {
             return part;
         };
-        (part.cells, part.last) = data.cells.part(after.map(Text::as_bytes), PART_BYTES_MAX);
+        (part.cells, part.last) = data.cells.part(after.map(Text::as_bytes), self.part_bytes_max);
         if !part.last {
             return part;
         }

@@ -1,6 +1,6 @@
 //! Giving slots to another server: a joiner's snapshot, or what a replica lacked at a fail-over.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 
 use super::holds::Role;
 use super::{Out, Server};
@@ -23,8 +23,9 @@ const FLIGHT_BYTES_MAX: usize = 8 * 1024 * 1024;
 pub(super) struct Sync {
     /// The joining that this is about.
     pub(super) since: Revision,
-    /// Slots that were not begun.
-    pub(super) todo: BTreeSet<Slot>,
+    /// Slots of which something is to be sent, and the name behind which that starts; without one, it
+    /// is all of the slot.
+    pub(super) todo: BTreeMap<Slot, Option<Text>>,
     /// Slots on their way.
     pub(super) flight: BTreeMap<Slot, Flight>,
     /// Whether the server has shown that it stands at our revision (and so has put aside what it had
@@ -64,13 +65,14 @@ impl Flight {
 
 impl Sync {
     /// A transfer of these slots.
-    pub(super) fn of(since: Revision, todo: BTreeSet<Slot>) -> Self {
+    pub(super) fn of(since: Revision, slots: impl IntoIterator<Item = Slot>) -> Self {
+        let todo = slots.into_iter().map(|slot| (slot, None)).collect();
         Sync { since, todo, ..Sync::default() }
     }
 
     /// What an active server lacked at a fail-over.
-    pub(super) fn push(since: Revision, todo: BTreeSet<Slot>) -> Self {
-        Sync { begun: true, ..Sync::of(since, todo) }
+    pub(super) fn push(since: Revision, slots: impl IntoIterator<Item = Slot>) -> Self {
+        Sync { begun: true, ..Sync::of(since, slots) }
     }
 
     /// Whether slots are missing or something is not acknowledged.
@@ -91,7 +93,7 @@ impl Sync {
     /// The server has put this aside; each slot of it has to be answered for.
     pub(super) fn offer(&mut self, offers: impl Iterator<Item = (Slot, u64)>) {
         self.offers = offers.collect();
-        self.todo.extend(self.offers.keys());
+        self.todo.extend(self.offers.keys().map(|slot| (*slot, None)));
     }
 
     /// What the server has put aside for a slot; asked once.
@@ -99,16 +101,30 @@ impl Sync {
         self.offers.remove(&slot)
     }
 
+    /// Whether it has begun, and there is room on the way for something that is to be sent.
+    pub(super) fn waits_to_send(&self) -> bool {
+        self.begun && !self.todo.is_empty() && self.flight.len() < SLOTS_IN_FLIGHT_MAX
+    }
+
+    /// A slot is to be sent, all of it, whatever of it was sent before.
+    pub(super) fn send_again(&mut self, slot: Slot) {
+        self.flight.remove(&slot);
+        self.todo.insert(slot, None);
+    }
+
     /// Keeps the slots for which `inside` holds.
     pub(super) fn keep(&mut self, inside: &impl Fn(&Slot) -> bool) {
-        self.todo.retain(inside);
+        self.todo.retain(|slot, _| inside(slot));
         self.flight.retain(|slot, _| inside(slot));
         self.offers.retain(|slot, _| inside(slot));
     }
 
-    /// A new revision has begun: what is on its way will be refused, so it starts again.
+    /// A new revision has begun: what is on its way will be refused, so slots that were begun start
+    /// again.
     pub(super) fn restart_flight(&mut self) {
-        self.todo.extend(std::mem::take(&mut self.flight).into_keys());
+        self.todo.values_mut().for_each(|after| *after = None);
+        let begun = std::mem::take(&mut self.flight).into_keys();
+        self.todo.extend(begun.map(|slot| (slot, None)));
         self.reported = false;
     }
 }
@@ -136,8 +152,8 @@ impl Server {
         }
         for joiner in &joining {
             if !primary.syncs.contains_key(joiner.id()) {
-                let todo = self.store.filled(start, end).collect();
-                primary.syncs.insert(joiner.id().clone(), Sync::of(joiner.since(), todo));
+                let sync = Sync::of(joiner.since(), self.store.filled(start, end));
+                primary.syncs.insert(joiner.id().clone(), sync);
             }
         }
         let ids: Vec<NodeId> = joining.iter().map(|joiner| joiner.id().clone()).collect();
@@ -163,31 +179,35 @@ impl Server {
         }
     }
 
-    /// Sends parts to a server that gets slots, as many as may be on their way.
+    /// Sends parts to a server that gets slots, as many as may be on their way, and as the pace allows.
     pub(super) fn send_parts(&mut self, now: Millis, slot: Slot, id: &NodeId, out: &mut Out) {
         loop {
             let Some(hold) = self.holds.at_mut(slot) else {
                 return;
             };
             let revision = hold.entry.revision;
-            let Some(sync) = hold.primary().and_then(|primary| transfer(primary, id)) else {
-                return;
-            };
+            let last_copy = hold.entry.active.len() == 1;
+            let Some(primary) = hold.primary() else { return };
+            let paced = primary.serves() && !last_copy;
+            let Some(sync) = transfer(primary, id) else { return };
             // One that has not begun may yet say what need not be sent.
             let waits = !sync.begun && !planted(Planted::SyncedUnbegun);
             if waits || sync.flight.len() >= SLOTS_IN_FLIGHT_MAX || sync.todo.is_empty() {
                 return;
             }
-            if self.flight_bytes(id) >= FLIGHT_BYTES_MAX {
+            if self.flight_bytes(id) >= FLIGHT_BYTES_MAX || paced && !self.pace.allows(now) {
                 return;
             }
             let hold = self.holds.at_mut(slot);
             let sync = hold.and_then(|hold| hold.primary()).and_then(|p| transfer(p, id));
             let Some(sync) = sync else { return };
-            let Some(next) = sync.todo.pop_first() else {
+            let Some((next, after)) = sync.todo.pop_first() else {
                 return;
             };
-            self.send_part(now, Span(next, next + 1, revision), id, None, out);
+            let bytes = self.send_part(now, Span(next, next + 1, revision), id, after, out);
+            if paced {
+                self.pace.spend(bytes);
+            }
         }
     }
 
@@ -199,10 +219,8 @@ impl Server {
         let mut starts = Vec::new();
         for hold in self.holds.iter_mut() {
             let start = hold.entry.start;
-            let waits = hold.primary().and_then(|p| transfer(p, id)).is_some_and(|sync| {
-                sync.begun && !sync.todo.is_empty() && sync.flight.len() < SLOTS_IN_FLIGHT_MAX
-            });
-            if waits {
+            let sync = hold.primary().and_then(|primary| transfer(primary, id));
+            if sync.is_some_and(|sync| sync.waits_to_send()) {
                 starts.push(start);
             }
         }
@@ -218,6 +236,7 @@ impl Server {
         syncs.flat_map(|sync| sync.flight.values()).map(|flight| flight.bytes).sum()
     }
 
+    /// Sends what of a slot stands behind a name, as much as goes into one part; its bytes.
     fn send_part(
         &mut self,
         now: Millis,
@@ -225,15 +244,16 @@ impl Server {
         id: &NodeId,
         after: Option<Text>,
         out: &mut Out,
-    ) {
+    ) -> usize {
         if after.is_none() && self.has_same(span.0, id) {
-            return self.send_keep(now, span, id, out);
+            self.send_keep(now, span, id, out);
+            return 0;
         }
         let part = self.store.part(span.0, after.as_ref());
         let next = part.cells.last().filter(|_| !part.last).map(|cell| cell.to_name());
         let fresh = self.next_number();
         let primary = self.holds.at_mut(span.0).and_then(|hold| hold.primary());
-        let Some(sync) = primary.and_then(|primary| transfer(primary, id)) else { return };
+        let Some(sync) = primary.and_then(|primary| transfer(primary, id)) else { return 0 };
         let before = sync.flight.get(&span.0).filter(|flight| flight.after == after);
         // Sent again it keeps its number, so that an acknowledgement counts however late it is. The
         // content may be cut elsewhere now: what goes on from the earlier cut misses nothing.
@@ -244,10 +264,11 @@ impl Server {
                 (*number, Some(next.map_or(sent.clone(), |next| next.min(sent.clone()))))
             }
         };
-        let bytes = part.cells.bytes();
+        let bytes = part.bytes_max();
         sync.flight.insert(span.0, Flight { number, after, next, sent_at: now, bytes });
         self.send(id, Body::Chunk { span, number, part }, out);
         self.want_retry();
+        bytes
     }
 
     /// A primary gives us a part of a slot.
@@ -298,8 +319,8 @@ impl Server {
             return;
         }
         let next = sync.flight.remove(&slot).and_then(|flight| flight.next);
-        if next.is_some() {
-            self.send_part(now, span, from, next, out);
+        if next.is_some() && !planted(Planted::PartsLeftOut) {
+            sync.todo.insert(slot, next);
         }
         self.send_parts(now, slot, from, out);
         self.send_parts_elsewhere(now, from, out);

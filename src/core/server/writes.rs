@@ -313,8 +313,7 @@ impl Server {
             for id in write.trailing {
                 if let Some(sync) = self.sync_mut(write.slot, &id) {
                     // What is on its way lacks the write, and its answer must not stand for it.
-                    sync.flight.remove(&write.slot);
-                    sync.todo.insert(write.slot);
+                    sync.send_again(write.slot);
                     sync.closing = false;
                 }
             }

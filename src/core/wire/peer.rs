@@ -71,6 +71,13 @@ pub struct Part {
     pub last: bool,
 }
 
+impl Part {
+    /// How many bytes its names, values and requests take in a message, or a few more.
+    pub(in crate::core) fn bytes_max(&self) -> usize {
+        self.cells.bytes() + self.recent.packed_max()
+    }
+}
+
 /// One message between replicas. [`PeerMessage::written`] and [`Received`] are the same without copies.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct PeerMessage {
@@ -221,13 +228,12 @@ impl Body {
 
     /// How many bytes it takes, or a few more; fewer only where entries are taught or holdings told.
     fn room(&self) -> usize {
-        let of_part = |part: &Part| part.cells.bytes() + part.recent.packed_max();
         let of_name = |name: &Text| name.as_bytes().len();
         BODY_BYTES
             + match self {
-                Body::Chunk { part, .. } => of_part(part),
+                Body::Chunk { part, .. } => part.bytes_max(),
                 Body::Pulled { after, part, .. } => {
-                    of_part(part) + after.as_ref().map_or(0, of_name)
+                    part.bytes_max() + after.as_ref().map_or(0, of_name)
                 }
                 Body::Pull { after, .. } => after.as_ref().map_or(0, of_name),
                 Body::Prepare { key, cell, .. } => of_name(key) + cell.value.as_str().len(),

@@ -114,6 +114,20 @@ pub fn only_reads(message: &[u8]) -> bool {
 }
 
 impl<'a> Command<'a> {
+    /// Whether a client asks for something that is stored, or wants it stored.
+    pub fn is_of_data(&self) -> bool {
+        matches!(
+            self,
+            Command::Set { .. }
+                | Command::Get { .. }
+                | Command::QueryAllKeys
+                | Command::SetrRequest { .. }
+                | Command::Setr { .. }
+                | Command::Write { .. }
+                | Command::Read { .. }
+        )
+    }
+
     /// Whether it changes nothing, so that it may be sent any number of times.
     pub fn only_reads(&self) -> bool {
         matches!(

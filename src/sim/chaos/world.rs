@@ -26,6 +26,9 @@ pub(super) const LEASE_MS: Millis = 6_000;
 /// How often a server renews its lease.
 const HEARTBEAT_MS: Millis = 2_000;
 
+/// What servers give to joiners where that is slow: a slot takes a tenth of a second.
+const SLOW_TRANSFER_BYTES_PER_S: u64 = 5_000;
+
 /// How many may wait in any one queue: more than all clients can have under way, than the servers of
 /// a ring ask one another besides, and than clients in a rush can write while a joiner is silent:
 /// such writes are acknowledged without it, and wait for it until it answers or is removed.
@@ -76,6 +79,8 @@ pub(super) struct World {
     pub(super) leader_record: bool,
     /// Whether servers keep their data.
     pub(super) server_disks: bool,
+    /// How many bytes per second servers give to joiners while clients work.
+    transfer_bytes_per_s: u64,
     /// Grows whenever the view leader is killed or started.
     pub(super) leader_changes: u64,
     pub(super) servers_max: usize,
@@ -108,6 +113,10 @@ impl World {
             thirds: Vec::new(),
             leader_record: options.leader_record,
             server_disks: options.server_disks,
+            transfer_bytes_per_s: match seed % 3 {
+                0 => SLOW_TRANSFER_BYTES_PER_S,
+                _ => ServerConfig::default().transfer_bytes_per_s,
+            },
             leader_changes: 0,
             servers_max: 0,
             first_servers: 0,
@@ -164,7 +173,14 @@ impl World {
         let server = self.servers.iter_mut().find(|server| server.name == name);
         server.expect("it is one of ours").leaves = false;
         let (seed, heartbeat_ms) = (self.rng.bits(), HEARTBEAT_MS);
-        let config = ServerConfig { port, seed, heartbeat_ms, ..ServerConfig::default() };
+        let transfer_bytes_per_s = self.transfer_bytes_per_s;
+        let config = ServerConfig {
+            port,
+            seed,
+            heartbeat_ms,
+            transfer_bytes_per_s,
+            ..ServerConfig::default()
+        };
         if self.server_disks {
             self.cluster.spawn_server_with_disk(name, config);
         } else {

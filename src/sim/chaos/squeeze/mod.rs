@@ -156,6 +156,10 @@ struct Squeeze {
     /// Nothing else strikes before then.
     strike_after: Millis,
     remembered: usize,
+    /// How many bytes of a slot go into one part.
+    part_bytes_max: usize,
+    /// How many bytes per second are given to joiners while clients work.
+    transfer_bytes_per_s: u64,
     /// What ends, and when.
     undos: BTreeMap<(Millis, u64), Undo>,
     /// Clients begin nothing for now.
@@ -183,6 +187,7 @@ impl Squeeze {
         cluster.judge_later(Expected { crowd: CROWD_MAX, losses: !record });
         let lease_ms = if leader_restarts { 6_000 } else { *rng.pick(&[600, 600, 1_000, 1_600]) };
         let remembered = rng.between(1, 3) as usize;
+        let usual = ServerConfig::default();
         Squeeze {
             cluster,
             history: History::new(),
@@ -198,6 +203,9 @@ impl Squeeze {
             storm_until: 0,
             strike_after: 0,
             remembered,
+            // Not drawn, so that each seed's events are the same with parts of one name as without.
+            part_bytes_max: if seed % 5 < 2 { 1 } else { usual.part_bytes_max },
+            transfer_bytes_per_s: if seed % 7 < 3 { 3_000 } else { usual.transfer_bytes_per_s },
             undos: BTreeMap::new(),
             resting: false,
             members: BTreeSet::new(),
@@ -270,6 +278,8 @@ impl Squeeze {
             heartbeat_ms: self.lease_ms / 6,
             retry_ms: self.retry_ms(),
             requests_remembered: self.remembered,
+            part_bytes_max: self.part_bytes_max,
+            transfer_bytes_per_s: self.transfer_bytes_per_s,
             seed,
             quiet: true,
             ..ServerConfig::default()
