@@ -6,7 +6,10 @@ MESSAGE_BYTES_MAX = 16 * 1024 * 1024
 """The longest message that is sent or accepted, unless an option says else."""
 
 TRANSFER_BYTES_PER_S = 16 * 1024 * 1024
-"""How many bytes a second a server gives to others that join, while clients ask for something."""
+"""How many bytes a second a server gives to others that join, while clients ask it for things."""
+
+TRANSFER_BYTES_PER_S_MAX = 10_000_000_000
+"""The highest such rate that an option takes."""
 
 
 def message_bytes_max() -> int:

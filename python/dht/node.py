@@ -12,7 +12,7 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any, ClassVar, Self
 
 from dht import _dht, _home
-from dht._limits import MESSAGE_BYTES_MAX, TRANSFER_BYTES_PER_S
+from dht._limits import MESSAGE_BYTES_MAX, TRANSFER_BYTES_PER_S, TRANSFER_BYTES_PER_S_MAX
 
 if TYPE_CHECKING:  # loaded when they are asked for
     from dht._log import Reader
@@ -254,8 +254,8 @@ class Server(_Runner):
         advertise: The `HOST` or `HOST:PORT` by which others reach this server.
         heartbeat: How often the lease is renewed, in seconds.
         transfer_bytes_per_s: How many bytes a second it gives to servers that join, to all of them
-            together, while clients ask for something. At other times, and of what has one copy
-            left, as many as it can; 0: always as many as it can.
+            together, while clients ask it for something. As many as it can at other times, of what
+            has one copy left, and where it takes over from another; 0: always as many as it can.
         message_bytes_max: The longest message that is accepted or sent, in bytes.
         join_timeout: How long `start` waits for the view leader to take the server into the view,
             in seconds. It goes on trying after that.
@@ -269,7 +269,8 @@ class Server(_Runner):
     Raises:
         OSError: While it starts: the port cannot be bound, or the directory is in use, cannot be
             read or cannot be written.
-        ValueError: `transfer_bytes_per_s` is negative. While it starts: `fsync` is none of these.
+        ValueError: `transfer_bytes_per_s` is negative or too large. While it starts: `fsync` is
+            none of these.
 
     Example:
         >>> with ViewLeader() as leader, Server(leader.address) as server:
@@ -296,10 +297,10 @@ class Server(_Runner):
         super().__init__()
         self._data = (data_dir, fsync)
         self._options = (viewleader, port, bind, advertise, heartbeat, message_bytes_max)
-        if transfer_bytes_per_s < 0:
+        if not 0 <= transfer_bytes_per_s <= TRANSFER_BYTES_PER_S_MAX:
             raise ValueError(
                 f"transfer_bytes_per_s is {transfer_bytes_per_s}; "
-                "give a number of bytes per second, or 0 for no bound"
+                f"give a number of bytes from 0, for no bound, to {TRANSFER_BYTES_PER_S_MAX}"
             )
         self._transfer_bytes_per_s = transfer_bytes_per_s
         self._join_timeout = join_timeout

@@ -18,7 +18,7 @@ from rawwire import ask
 from rings import HEARTBEAT, Ring, store, unreadable
 
 PAIRS = {f"key{number}": number for number in range(40)}
-HELD_SECONDS = 0.2  # for which nothing is to move
+ASKED = 300  # times that each server is asked, while nothing is to move
 LOCK = {"cmd": "lock_get", "lockid": "rebalancing", "requestor": "ann"}
 
 
@@ -136,17 +136,18 @@ def test_what_a_joiner_is_given_waits_while_clients_ask(make_ring: Callable[...,
     settle(ring)
     givers = ring.servers[:]
     for _ in range(10):
-        with asking(givers):
+        with asking(givers) as asked:
             [joiner] = ring.add()
-            time.sleep(HELD_SECONDS)
-            waits = not settled(ring)
-        wait_until(lambda: settled(ring), what="a settled ring")
-        if waits:
+            until = asked() + ASKED
+            wait_until(lambda: asked() >= until, what="answers")  # noqa: B023  # waited for here
+            received = ask(joiner.port, {"cmd": "dht_stats"})["keys_received"]
+        settle(ring)
+        if received < len(PAIRS):
             break
         ring.kill(joiner)
         ring.wait_members()
         settle(ring)
-    assert waits
+    assert received < len(PAIRS)
     ring.wait_placed(PAIRS)
 
 
@@ -164,12 +165,13 @@ def test_the_library_has_the_rate_too() -> None:
         client.setr_many(PAIRS)
         for _ in range(10):
             wait_until(lambda: not leader.statistics().slots_moving, what="a settled ring")
-            with asking(givers), dht.Server(leader.address) as joiner:
-                time.sleep(HELD_SECONDS)
-                waits = joiner.statistics().keys < len(PAIRS)
-            if waits:
+            with asking(givers) as asked, dht.Server(leader.address) as joiner:
+                until = asked() + ASKED
+                wait_until(lambda: asked() >= until, what="answers")  # noqa: B023  # as above
+                received = joiner.statistics().keys_received
+            if received < len(PAIRS):
                 break
-        assert waits
+        assert received < len(PAIRS)
         assert client.getr_many(PAIRS) == PAIRS
 
 
@@ -182,27 +184,24 @@ class HasAddress(Protocol):
 
 
 @contextmanager
-def asking(servers: Sequence[HasAddress]) -> Iterator[None]:
-    """Asks each of these servers for something all the time."""
-    over = threading.Event()
+def asking(servers: Sequence[HasAddress]) -> Iterator[Callable[[], int]]:
+    """Asks each of these servers for something all the time; how often it has, is given."""
+    over, asked = threading.Event(), 0
 
     def ask_all() -> None:
+        nonlocal asked
         with ExitStack() as stack:
             clients = [stack.enter_context(dht.Client(server=at.address)) for at in servers]
             while not over.is_set():
                 for client in clients:
-                    with suppress(KeyError):
+                    with suppress(KeyError, ConnectionError, TimeoutError):
                         client.get("nothing")
+                asked += 1
 
     thread = threading.Thread(target=ask_all)
     thread.start()
     try:
-        yield
+        yield lambda: asked
     finally:
         over.set()
         thread.join()
-
-
-def settled(ring: Ring) -> bool:
-    """Whether the view leader says that nothing moves or waits."""
-    return bool(ask(ring.leader.port, {"cmd": "query_servers", "dht": 1})["dht"]["settled"])

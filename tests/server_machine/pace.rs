@@ -10,7 +10,7 @@ use dht::core::wire::peer::Body;
 
 use super::stage::{Stage, entry, peer, said_to};
 
-/// Bytes of each value.
+/// Bytes of each value, unless said otherwise.
 const VALUE_BYTES: usize = 300;
 
 /// Three names of one slot.
@@ -30,14 +30,26 @@ struct Giving {
 impl Giving {
     /// A primary with these options; `others` hold copies besides it.
     fn new(config: ServerConfig, names: &[String], others: &[&str]) -> Self {
+        Giving::to(&["j"], config, names, VALUE_BYTES, others)
+    }
+
+    /// The same with these joiners, and values of so many bytes.
+    fn to(
+        joiners: &[&str],
+        config: ServerConfig,
+        names: &[String],
+        value_bytes: usize,
+        others: &[&str],
+    ) -> Self {
         let config = ServerConfig { seed: 1, port: 1, ..config };
         let mut stage = Stage::with(Server::new(config), |_, _| ());
         stage.assign(entry(1, 1, vec![stage.me()]));
         for (number, name) in names.iter().enumerate() {
-            stage.request(&write(name, number));
+            stage.request(&write(name, number, value_bytes));
         }
         let active = [stage.me()].into_iter().chain(others.iter().map(|name| peer(name)));
-        let joining = vec![Joiner(Arc::from("j"), "j:1".into(), 2)];
+        let joins = |name: &&str| Joiner(Arc::from(*name), format!("{name}:1"), 2);
+        let joining = joiners.iter().map(joins).collect();
         stage.now = 1_000;
         stage.assign(Entry { joining, ..entry(2, 1, active.collect()) });
         Giving { stage, names: Vec::new(), parts: 0, bytes: 0 }
@@ -46,27 +58,43 @@ impl Giving {
     /// The joiner begins, and acknowledges each part at once; for how many ms parts came.
     /// A client asks for something every `asks_every_ms`.
     fn until_given(&mut self, names: usize, asks_every_ms: u64) -> u64 {
-        let span = Span(0, SLOT_COUNT, 2);
         let began = self.stage.now;
         let mut out = Vec::new();
         if asks_every_ms > 0 {
-            out.extend(self.stage.request(r#"{"cmd": "get", "key": "x"}"#));
+            out.extend(self.ask());
         }
-        out.extend(self.stage.hear(&peer("j"), Body::Confirmed { span, round: 0 }));
+        out.extend(self.begin("j"));
         while self.names.len() < names && self.stage.now < began + 60_000 {
             out = self.take(&out);
-            if !out.is_empty() {
-                continue;
-            }
-            self.stage.now += 1;
-            if asks_every_ms > 0 && self.stage.now.is_multiple_of(asks_every_ms) {
-                out.extend(self.stage.request(r#"{"cmd": "get", "key": "x"}"#));
-            }
-            if self.stage.server.deadline().is_some_and(|at| at <= self.stage.now) {
-                self.stage.server.handle(self.stage.now, Input::Tick, &mut out);
+            if out.is_empty() {
+                out = self.wait(asks_every_ms);
             }
         }
         self.stage.now - began
+    }
+
+    /// A client asks for something.
+    fn ask(&mut self) -> Vec<Output> {
+        self.stage.request(r#"{"cmd": "get", "key": "x"}"#)
+    }
+
+    /// A joiner says that it has begun.
+    fn begin(&mut self, joiner: &str) -> Vec<Output> {
+        let span = Span(0, SLOT_COUNT, 2);
+        self.stage.hear(&peer(joiner), Body::Confirmed { span, round: 0 })
+    }
+
+    /// A millisecond passes.
+    fn wait(&mut self, asks_every_ms: u64) -> Vec<Output> {
+        self.stage.now += 1;
+        let mut out = Vec::new();
+        if asks_every_ms > 0 && self.stage.now.is_multiple_of(asks_every_ms) {
+            out.extend(self.ask());
+        }
+        if self.stage.server.deadline().is_some_and(|at| at <= self.stage.now) {
+            self.stage.server.handle(self.stage.now, Input::Tick, &mut out);
+        }
+        out
     }
 
     /// The joiner takes what it is given; what the primary does then.
@@ -85,8 +113,8 @@ impl Giving {
 }
 
 /// A client's message that writes.
-fn write(name: &str, number: usize) -> String {
-    let value = "x".repeat(VALUE_BYTES - 2);
+fn write(name: &str, number: usize, value_bytes: usize) -> String {
+    let value = "x".repeat(value_bytes - 2);
     let extension = format!(r#"{{"client": 1, "number": {number}, "revision": 1}}"#);
     format!(r#"{{"cmd": "dht_write", "key": "{name}", "val": "{value}", "dht": {extension}}}"#)
 }
@@ -118,7 +146,7 @@ fn it_is_given_all_at_once_while_nobody_asks() {
     assert_eq!(giving.until_given(400, 0), 0);
     // And where somebody asks once in a while, it waits no longer than until that is over.
     let mut giving = Giving::new(rate(1), &names(400), &["r"]);
-    assert_eq!(giving.until_given(400, 1_000), 20);
+    assert_eq!(giving.until_given(400, 1_000), 100);
 }
 
 #[test]
@@ -158,4 +186,47 @@ fn the_parts_of_one_slot_keep_the_rate_too() {
     // The third is given once the first two are paid for.
     let least_ms = giving.bytes as u64 * 10 * 2 / 3 - 20;
     assert!((least_ms..least_ms * 2).contains(&took_ms), "{took_ms} for {} bytes", giving.bytes);
+}
+
+#[test]
+fn what_is_sent_again_counts() {
+    let names = names(20);
+    let joiners = ["j", "silent"];
+    let mut giving = Giving::to(&joiners, rate(10_000), &names, 3_000, &["r"]);
+    giving.ask();
+    let mut out = giving.begin("silent");
+    out.extend(giving.begin("j"));
+    let mut to_silent = 0;
+    let began = giving.stage.now;
+    while giving.stage.now < began + 4_000 {
+        let parts = said_to(&out, "silent").into_iter();
+        to_silent += parts.filter(|body| matches!(body, Body::Chunk { .. })).count();
+        out = giving.take(&out);
+        if out.is_empty() {
+            out = giving.wait(5);
+        }
+    }
+    assert!(to_silent >= 7, "it is sent again: {to_silent}");
+    assert!((3..10).contains(&giving.parts), "the other goes on: {}", giving.parts);
+    let bytes = 3_000 * (to_silent + giving.parts);
+    assert!(bytes <= 4 * 10_000 + 3_000, "{bytes} in 4 s");
+}
+
+#[test]
+fn what_was_given_before_a_new_revision_is_not_given_again() {
+    let names = TOGETHER.map(String::from);
+    let config = ServerConfig { part_bytes_max: 1, ..rate(0) };
+    let mut giving = Giving::new(config, &names, &["r"]);
+    let out = giving.begin("j");
+    // The first is acknowledged, and the second is on its way when the revision changes.
+    let out = giving.take(&out);
+    assert_eq!(giving.names, names[..1]);
+    assert_eq!(said_to(&out, "j").len(), 1);
+    let joining = vec![Joiner(Arc::from("j"), "j:1".into(), 2)];
+    let active = vec![giving.stage.me(), peer("r")];
+    let mut out = giving.stage.assign(Entry { joining, ..entry(3, 1, active) });
+    for _ in 0..3 {
+        out = giving.take(&out);
+    }
+    assert_eq!(giving.names, names);
 }

@@ -8,7 +8,7 @@ from __future__ import annotations
 import os
 
 from dht._environment import TRUE_WORDS
-from dht._limits import MESSAGE_BYTES_MAX
+from dht._limits import MESSAGE_BYTES_MAX, TRANSFER_BYTES_PER_S_MAX
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:  # a command does without them
@@ -18,7 +18,6 @@ if TYPE_CHECKING:  # a command does without them
 _FALSE_WORDS = frozenset({"0", "false", "no", "off"})
 _SECONDS_MAX = 1e9
 FSYNC_INTERVAL_MS_MAX = 3_600_000
-_BYTES_PER_S_MAX = 10_000_000_000
 _FRAME_BYTES_MAX = 2**31 - 1  # what the length before a message can say
 
 
@@ -96,7 +95,8 @@ def message_bytes(text: str) -> int:
 
 def bytes_per_s(text: str) -> int:
     """Convert a rate, 0 for none."""
-    return _whole(text, 0, _BYTES_PER_S_MAX, f"a number of bytes from 0 to {_BYTES_PER_S_MAX}")
+    most = TRANSFER_BYTES_PER_S_MAX
+    return _whole(text, 0, most, f"a number of bytes from 0 to {most}")
 
 
 def seconds(text: str) -> int:

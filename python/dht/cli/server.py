@@ -46,8 +46,8 @@ OPTIONS = [
         TRANSFER_BYTES_PER_S,
         "BYTES",
         "how many bytes a second it gives to servers that join, to all of them together, while"
-        " clients ask for something; at other times, and of what has one copy left, as many as it"
-        " can; 0: always as many as it can",
+        " clients ask it for something; as many as it can at other times, of what has one copy"
+        " left, and where it takes over from another; 0: always as many as it can",
     ),
     _options.data_dir("what it holds", "none: its data end with it"),
     _options.FSYNC,

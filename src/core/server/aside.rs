@@ -8,7 +8,7 @@
 use std::collections::BTreeMap;
 
 use super::holds::Role;
-use super::sync::Flight;
+use super::transfer::Flight;
 use super::{Out, Server};
 use crate::core::assignment::{NodeId, Span};
 use crate::core::hash::Slot;

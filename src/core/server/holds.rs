@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::sync::Sync;
+use super::transfer::Sync;
 use crate::core::assignment::{Entry, NodeId, Revision, Span};
 use crate::core::hash::{SLOT_COUNT, Slot};
 use crate::core::machine::Millis;
@@ -30,6 +30,13 @@ impl Hold {
             Role::Primary(primary) => Some(primary),
             _ => None,
         }
+    }
+
+    /// Whether what is given of it keeps to the pace: not the last copy, and not what a new primary
+    /// gives before it serves.
+    pub(super) fn is_paced(&self) -> bool {
+        let serves = matches!(&self.role, Role::Primary(primary) if primary.serves());
+        serves && self.entry.active.len() > 1
     }
 
     /// The joiners of which this holds, where this server is the primary.

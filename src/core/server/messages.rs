@@ -16,6 +16,15 @@ impl Server {
             return;
         }
         let from = &self.known(from);
+        // A client waits for the answer to these, or for what these answer.
+        let for_client = matches!(body, Body::Prepare { .. } | Body::Prepared { .. })
+            || matches!(
+                body,
+                Body::Confirm { round: 1.., .. } | Body::Confirmed { round: 1.., .. }
+            );
+        if for_client {
+            self.pace.asked(now);
+        }
         match body {
             Body::Teach(entries) => self.adopt_entries(now, &entries, out),
             Body::Behind(span) => self.teach(now, from, span, out),
@@ -40,13 +49,7 @@ impl Server {
                     self.chunk_held(now, from, span, number, out);
                 }
             }
-            order => {
-                // A client waits for the answer to one of these.
-                if matches!(order, Body::Prepare { .. } | Body::Confirm { round: 1.., .. }) {
-                    self.pace.asked(now);
-                }
-                self.order_of_primary(from, order, out);
-            }
+            order => self.order_of_primary(from, order, out),
         }
     }
 

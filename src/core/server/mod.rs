@@ -27,6 +27,7 @@ mod replies;
 mod slot_data;
 mod store;
 mod sync;
+mod transfer;
 mod votes;
 mod writes;
 

@@ -10,12 +10,17 @@ use crate::core::assignment::NodeId;
 use crate::core::hash::Slot;
 use crate::core::machine::Millis;
 
-/// For how long nobody asks for anything before transfers go as fast as they can.
-const QUIET_MS: Millis = 20;
+/// For how long nobody asks for anything before transfers go as fast as they can. A client that is far
+/// away and asks for one thing after the other lets a round trip pass in between.
+const QUIET_MS: Millis = 100;
 
 /// After how long something is given again, once the allowance was used up. In shorter steps clients
 /// lose more by servers that wake each other up for a little than by what is given.
 const STEP_MS: u32 = 10;
+
+/// For how long the rate lets what is on its way to one server grow. A write for that server waits
+/// behind it, and where the way is slower than the rate, it is what bounds the transfer.
+const FLIGHT_MS: usize = 50;
 
 /// Units of allowance in a byte: with this many, it grows by the rate in every millisecond.
 const UNITS_PER_BYTE: i64 = 1_000;
@@ -42,19 +47,19 @@ impl Pace {
         Pace { rate, allowance: 0, grown_at: 0, asked_at: None, due: None }
     }
 
-    /// A client asks for something.
+    /// A client asks for something, or waits for it still.
     pub(super) fn asked(&mut self, now: Millis) {
         self.asked_at = Some(now);
     }
 
     /// Whether a part may be given now. Where not, [`Pace::due`] is when to ask again.
     pub(super) fn allows(&mut self, now: Millis) -> bool {
-        let Some(quiet_at) = self.asked_at.map(|at| at.saturating_add(QUIET_MS)) else {
+        let Some(quiet_at) = self.quiet_at(now) else {
+            // What is given meanwhile is not owed when clients come back.
+            self.allowance = 0;
+            self.grown_at = now;
             return true;
         };
-        if self.rate == 0 || quiet_at <= now {
-            return true;
-        }
         if self.due.is_some_and(|due| now < due) {
             return false;
         }
@@ -68,6 +73,13 @@ impl Pace {
         false
     }
 
+    /// How many bytes may be on their way to one server before no further part is sent.
+    pub(super) fn flight_bytes_max(&self, now: Millis) -> usize {
+        let Some(_) = self.quiet_at(now) else { return usize::MAX };
+        let rate = usize::try_from(self.rate).unwrap_or(usize::MAX);
+        (rate / 1_000).saturating_mul(FLIGHT_MS).max(1)
+    }
+
     /// So many bytes were given.
     pub(super) fn spend(&mut self, bytes: usize) {
         let units = i64::try_from(bytes).unwrap_or(i64::MAX).saturating_mul(UNITS_PER_BYTE);
@@ -77,6 +89,12 @@ impl Pace {
     /// When to go on with what waits; `None` while nothing does.
     pub(super) fn due(&self) -> Option<Millis> {
         self.due
+    }
+
+    /// Until when there is a pace, if there is one now.
+    fn quiet_at(&self, now: Millis) -> Option<Millis> {
+        let quiet_at = self.asked_at?.saturating_add(QUIET_MS);
+        (self.rate > 0 && quiet_at > now).then_some(quiet_at)
     }
 
     /// What was not used for two steps is gone: it would be a rush after each lull. Two, as a step may
@@ -94,12 +112,15 @@ impl Server {
     /// Goes on with transfers that had to wait for allowance.
     pub(super) fn go_on_giving(&mut self, now: Millis, out: &mut Out) {
         self.pace.due = None;
-        let mut waiting: Vec<(Slot, NodeId)> = Vec::new();
+        let mut waiting: Vec<(usize, Slot, NodeId)> = Vec::new();
         for hold in self.holds.iter() {
+            let (copies, start) = (hold.entry.active.len(), hold.entry.start);
             let joiners = hold.joiners(|sync| sync.waits_to_send());
-            waiting.extend(joiners.map(|id| (hold.entry.start, id.clone())));
+            waiting.extend(joiners.map(|id| (copies, start, id.clone())));
         }
-        for (slot, id) in waiting {
+        // What lacks copies comes before what only changes owners.
+        waiting.sort();
+        for (_, slot, id) in waiting {
             self.send_parts(now, slot, &id, out);
         }
     }
@@ -153,12 +174,37 @@ mod tests {
         none.spend(usize::MAX);
         assert!(none.allows(5));
         let mut quiet = Pace::new(1);
-        quiet.spend(1_000_000);
         assert!(quiet.allows(0), "nobody has asked yet");
+        quiet.spend(1_000_000);
         quiet.asked(100);
         assert!(!quiet.allows(100));
         assert_eq!(quiet.due(), Some(100 + QUIET_MS), "nobody may ask again");
         assert!(quiet.allows(100 + QUIET_MS));
+    }
+
+    #[test]
+    fn what_is_given_while_nobody_asks_is_not_owed_afterwards() {
+        let mut pace = Pace::new(1_000_000);
+        pace.asked(0);
+        for now in QUIET_MS..2_000 {
+            assert!(pace.allows(now));
+            pace.spend(1_000);
+        }
+        pace.asked(2_000);
+        let allowed = (2_000..).find(|now| pace.allows(*now)).expect("some day");
+        assert!(allowed <= 2_000 + u64::from(2 * STEP_MS), "{allowed}");
+    }
+
+    #[test]
+    fn no_more_is_on_its_way_than_a_moments_worth() {
+        let mut pace = Pace::new(1_000_000);
+        assert_eq!(pace.flight_bytes_max(0), usize::MAX, "nobody has asked yet");
+        pace.asked(0);
+        assert_eq!(pace.flight_bytes_max(1), 50_000);
+        assert_eq!(pace.flight_bytes_max(QUIET_MS), usize::MAX);
+        let mut slow = Pace::new(1);
+        slow.asked(0);
+        assert_eq!(slow.flight_bytes_max(1), 1, "one part at least");
     }
 
     proptest! {

@@ -3,7 +3,7 @@
 use serde::Serialize;
 
 use super::holds::{Hold, Role};
-use super::sync::Sync;
+use super::transfer::Sync;
 use super::{Out, Server};
 use crate::core::assignment::{Given, NodeId, Report};
 use crate::core::hash::Slot;

@@ -6,7 +6,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::holds::{Pull, Role};
-use super::sync::Sync;
+use super::transfer::Sync;
 use super::{Out, Server};
 use crate::core::assignment::{NodeId, Span};
 use crate::core::hash::Slot;

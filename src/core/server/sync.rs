@@ -1,133 +1,18 @@
 //! Giving slots to another server: a joiner's snapshot, or what a replica lacked at a fail-over.
 
-use std::collections::BTreeMap;
-
 use super::holds::Role;
+use super::transfer::{Flight, Sync, transfer};
 use super::{Out, Server};
-use crate::core::assignment::{NodeId, Revision, Span};
+use crate::core::assignment::{NodeId, Span};
 use crate::core::hash::Slot;
 use crate::core::machine::Millis;
 use crate::core::planted::{Planted, planted};
 use crate::core::wire::peer::{Body, Part};
 use crate::core::wire::text::Text;
 
-/// How many slots are on their way to one server at once, for each range.
-const SLOTS_IN_FLIGHT_MAX: usize = 64;
-
 /// How many bytes of parts may be on their way to one server before no further part is sent. What
 /// waits for a slow connection must stay well below what its queue takes.
 const FLIGHT_BYTES_MAX: usize = 8 * 1024 * 1024;
-
-/// How far a server is that gets slots.
-#[derive(Debug, Clone, Default)]
-pub(super) struct Sync {
-    /// The joining that this is about.
-    pub(super) since: Revision,
-    /// Slots of which something is to be sent, and the name behind which that starts; without one, it
-    /// is all of the slot.
-    pub(super) todo: BTreeMap<Slot, Option<Text>>,
-    /// Slots on their way.
-    pub(super) flight: BTreeMap<Slot, Flight>,
-    /// Whether the server has shown that it stands at our revision (and so has put aside what it had
-    /// from before).
-    pub(super) begun: bool,
-    /// The fingerprints of what it has put aside: of slots that are as ours nothing need be sent.
-    offers: BTreeMap<Slot, u64>,
-    /// Whether it holds all that we hold, and the leader was told: from then on every write and
-    /// every confirmation needs it.
-    pub(super) synced: bool,
-    /// Whether every new write needs it already: it has every slot, and only writes that were
-    /// acknowledged before are still on their way. Without this, steady writes would keep it from
-    /// ever being synced.
-    pub(super) closing: bool,
-    /// Whether the leader has acknowledged that report.
-    pub(super) reported: bool,
-}
-
-/// A part of a slot that was sent and not acknowledged.
-#[derive(Debug, Clone)]
-pub(super) struct Flight {
-    number: u64,
-    /// The name behind which the part starts.
-    after: Option<Text>,
-    /// The part's last name, where another part follows.
-    next: Option<Text>,
-    sent_at: Millis,
-    bytes: usize,
-}
-
-impl Flight {
-    /// A slot that is on its way as a whole, and has no bytes.
-    pub(super) fn whole(number: u64, sent_at: Millis) -> Self {
-        Flight { number, after: None, next: None, sent_at, bytes: 0 }
-    }
-}
-
-impl Sync {
-    /// A transfer of these slots.
-    pub(super) fn of(since: Revision, slots: impl IntoIterator<Item = Slot>) -> Self {
-        let todo = slots.into_iter().map(|slot| (slot, None)).collect();
-        Sync { since, todo, ..Sync::default() }
-    }
-
-    /// What an active server lacked at a fail-over.
-    pub(super) fn push(since: Revision, slots: impl IntoIterator<Item = Slot>) -> Self {
-        Sync { begun: true, ..Sync::of(since, slots) }
-    }
-
-    /// Whether slots are missing or something is not acknowledged.
-    pub(super) fn is_busy(&self) -> bool {
-        !self.begun || !self.is_delivered() || !self.reported
-    }
-
-    /// Whether writes and confirmations need it.
-    pub(super) fn is_needed(&self) -> bool {
-        self.synced || self.closing
-    }
-
-    /// Whether every slot was delivered.
-    pub(super) fn is_delivered(&self) -> bool {
-        self.todo.is_empty() && self.flight.is_empty()
-    }
-
-    /// The server has put this aside; each slot of it has to be answered for.
-    pub(super) fn offer(&mut self, offers: impl Iterator<Item = (Slot, u64)>) {
-        self.offers = offers.collect();
-        self.todo.extend(self.offers.keys().map(|slot| (*slot, None)));
-    }
-
-    /// What the server has put aside for a slot; asked once.
-    pub(super) fn take_offer(&mut self, slot: Slot) -> Option<u64> {
-        self.offers.remove(&slot)
-    }
-
-    /// Whether it has begun, and there is room on the way for something that is to be sent.
-    pub(super) fn waits_to_send(&self) -> bool {
-        self.begun && !self.todo.is_empty() && self.flight.len() < SLOTS_IN_FLIGHT_MAX
-    }
-
-    /// A slot is to be sent, all of it, whatever of it was sent before.
-    pub(super) fn send_again(&mut self, slot: Slot) {
-        self.flight.remove(&slot);
-        self.todo.insert(slot, None);
-    }
-
-    /// Keeps the slots for which `inside` holds.
-    pub(super) fn keep(&mut self, inside: &impl Fn(&Slot) -> bool) {
-        self.todo.retain(|slot, _| inside(slot));
-        self.flight.retain(|slot, _| inside(slot));
-        self.offers.retain(|slot, _| inside(slot));
-    }
-
-    /// A new revision has begun: what is on its way will be refused, so slots that were begun start
-    /// again.
-    pub(super) fn restart_flight(&mut self) {
-        self.todo.values_mut().for_each(|after| *after = None);
-        let begun = std::mem::take(&mut self.flight).into_keys();
-        self.todo.extend(begun.map(|slot| (slot, None)));
-        self.reported = false;
-    }
-}
 
 impl Server {
     /// Begins to give the range that holds `slot` to its joiners, where this server is the
@@ -186,16 +71,14 @@ impl Server {
                 return;
             };
             let revision = hold.entry.revision;
-            let last_copy = hold.entry.active.len() == 1;
+            let paced = hold.is_paced();
             let Some(primary) = hold.primary() else { return };
-            let paced = primary.serves() && !last_copy;
             let Some(sync) = transfer(primary, id) else { return };
-            // One that has not begun may yet say what need not be sent.
-            let waits = !sync.begun && !planted(Planted::SyncedUnbegun);
-            if waits || sync.flight.len() >= SLOTS_IN_FLIGHT_MAX || sync.todo.is_empty() {
+            if !sync.waits_to_send() || paced && !self.pace.allows(now) {
                 return;
             }
-            if self.flight_bytes(id) >= FLIGHT_BYTES_MAX || paced && !self.pace.allows(now) {
+            let most = if paced { self.pace.flight_bytes_max(now) } else { usize::MAX };
+            if self.flight_bytes(id) >= most.min(FLIGHT_BYTES_MAX) {
                 return;
             }
             let hold = self.holds.at_mut(slot);
@@ -390,7 +273,7 @@ impl Server {
         let Some(hold) = self.holds.at_mut(slot) else {
             return;
         };
-        let revision = hold.entry.revision;
+        let (revision, paced) = (hold.entry.revision, hold.is_paced());
         let Some(primary) = hold.primary() else {
             return;
         };
@@ -407,19 +290,14 @@ impl Server {
             }
         }
         for (id, slot, after) in late {
-            self.send_part(now, Span(slot, slot + 1, revision), &id, after, out);
+            let bytes = self.send_part(now, Span(slot, slot + 1, revision), &id, after, out);
+            if paced {
+                self.pace.spend(bytes);
+            }
         }
         for id in ids {
             self.ask_begun(slot, &id, out);
             self.send_parts(now, slot, &id, out);
         }
-    }
-}
-
-/// The transfer to a server: a joiner's, or a replica's while the primary reconciles.
-fn transfer<'a>(primary: &'a mut super::holds::Primary, id: &NodeId) -> Option<&'a mut Sync> {
-    match &mut primary.reconcile {
-        Some(reconcile) => reconcile.pushes.as_mut()?.get_mut(id),
-        None => primary.syncs.get_mut(id),
     }
 }
