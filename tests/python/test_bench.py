@@ -62,7 +62,7 @@ def test_a_server_joins_a_ring_of_many_names(
     moving.show_memory_and_join(gauge, 2_000)
     rows = {row.what: row for row in gauge.table.rows}
     assert set(rows["names moved for each that had to"].ours.values) == {1.0}
-    assert rows["getr of slots that stay, while others move"].ours.least > 0
+    assert len(rows["getr of slots that stay, while others move"].ours.values) == 2
     assert rows["speed of that over a bare copy"].ours.least > 0
     assert rows["speed of that over a bare copy, nobody asks"].ours.least > 0
 
