@@ -8,7 +8,7 @@ use dht::core::machine::{Input, Machine, Output};
 use dht::core::server::{Server, ServerConfig};
 use dht::core::wire::peer::Body;
 
-use super::stage::{Stage, entry, peer, said_to};
+use super::stage::{READ, Stage, entry, peer, said_to};
 
 /// Bytes of each value, unless said otherwise.
 const VALUE_BYTES: usize = 300;
@@ -161,6 +161,24 @@ fn other_servers_requests_for_clients_count() {
     let out = giving.stage.hear(&peer("j"), Body::Confirmed { span, round: 0 });
     giving.take(&out);
     assert_eq!(giving.parts, 1, "the others wait");
+}
+
+#[test]
+fn a_client_that_waits_for_its_answer_counts() {
+    let mut giving = Giving::new(rate(1), &names(40), &["r"]);
+    let out = giving.stage.request(READ);
+    let round = said_to(&out, "r").into_iter().find_map(|body| match body {
+        Body::Confirm { round, .. } => Some(round),
+        _ => None,
+    });
+    let confirmed = Body::Confirmed { span: Span(0, SLOT_COUNT, 2), round: round.unwrap() };
+    // The other server is far away: by its answer the request has long come.
+    giving.stage.now += 90;
+    giving.stage.hear(&peer("r"), confirmed);
+    giving.stage.now += 90;
+    let out = giving.begin("j");
+    giving.take(&out);
+    assert!(giving.parts <= 1, "the others wait: {}", giving.parts);
 }
 
 #[test]
