@@ -31,9 +31,8 @@ class OnDisk(Parties):
 
     def server(self, leader: Party, *options: str, folder: Path | None = None) -> Party:
         """Start a server that keeps its data."""
-        argv = [sys.executable, str(SCRIPTS / "server.py"), "--quiet", "--port", "0"]
-        argv += ["--viewleader", leader.address, "--fsync", self.fsync, *options]
-        return self.start([*argv, "--data-dir", str(folder or self.folder())])
+        disk = ("--fsync", self.fsync, "--data-dir", str(folder or self.folder()))
+        return super().server(leader, *disk, *options)
 
 
 def show_disk(gauge: Gauge, keys: int) -> None:

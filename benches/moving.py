@@ -3,7 +3,7 @@
 import struct
 import subprocess
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -47,12 +47,18 @@ def show_memory_and_join(gauge: Gauge, keys: int) -> None:
 
 @dataclass(frozen=True)
 class Joined:
-    """What one joining gave."""
+    """What one joining gave; times as `time.time` tells them."""
 
     received: int
     held: int
-    seconds: float
+    came: float
+    settled: float
     copy_seconds: float
+
+    @property
+    def seconds(self) -> float:
+        """How long it took."""
+        return self.settled - self.came
 
 
 @dataclass(frozen=True)
@@ -89,19 +95,21 @@ def show_paced(gauge: Gauge, parties: Parties, leader: Party, keys: int) -> None
 def show_unpaced(gauge: Gauge, parties: Parties, leader: Party, keys: int) -> None:
     """The same in a ring without a pace, and where nobody asks for anything."""
     joins = [join_meanwhile(gauge, parties, leader, keys) for _ in range(JOINS)]
-    took = series(joined.seconds for joined, _ in joins)
-    copied = series(joined.copy_seconds for joined, _ in joins)
-    gauge.table.add(Row("moving", "that with --transfer-rate 0", "s", took, {"limit": copied}))
-    ratio = series(joined.copy_seconds / joined.seconds for joined, _ in joins)
+    ratio = show_speed(gauge, "that with --transfer-rate 0", [joined for joined, _ in joins])
     gauge.table.add(Row("moving", "speed of that over a bare copy", "x", ratio).at_least(0.3))
     kept = series(noticed.kept for _, noticed in joins)
     gauge.table.add(Row("moving", "getr of slots that stay, meanwhile", "x of before", kept))
     alone = [join(gauge, parties, leader) for _ in range(JOINS)]
-    took = series(joined.seconds for joined in alone)
-    copied = series(joined.copy_seconds for joined in alone)
-    gauge.table.add(Row("moving", "that while nobody asks", "s", took, {"limit": copied}))
-    ratio = series(joined.copy_seconds / joined.seconds for joined in alone)
+    ratio = show_speed(gauge, "that while nobody asks", alone)
     gauge.table.add(Row("moving", "speed of that over a bare copy, nobody asks", "x", ratio))
+
+
+def show_speed(gauge: Gauge, what: str, joins: Sequence[Joined]) -> Series:
+    """Add a row of how long joins took, beside a bare copy; the ratios of the two."""
+    took = series(joined.seconds for joined in joins)
+    copied = series(joined.copy_seconds for joined in joins)
+    gauge.table.add(Row("moving", what, "s", took, {"limit": copied}))
+    return series(joined.copy_seconds / joined.seconds for joined in joins)
 
 
 def series(figures: Iterable[float]) -> Series:
@@ -127,19 +135,14 @@ def join_meanwhile(
             until.touch()
             process.wait(SETTLE_SECONDS_MAX)
 
-        joined, came, after = join_once(gauge, parties, leader, ended)
-    return joined, work_meanwhile(samples, before, came, after)
+        joined = join(gauge, parties, leader, ended)
+    return joined, work_meanwhile(samples, before, joined)
 
 
-def join(gauge: Gauge, parties: Parties, leader: Party) -> Joined:
-    """Have a fourth server join while nobody asks for anything, and leave again."""
-    return join_once(gauge, parties, leader, lambda: None)[0]
-
-
-def join_once(
-    gauge: Gauge, parties: Parties, leader: Party, has_joined: Callable[[], None]
-) -> tuple[Joined, float, float]:
-    """Have a fourth server join, and leave again; what came of it, and when it came and had all."""
+def join(
+    gauge: Gauge, parties: Parties, leader: Party, has_joined: Callable[[], None] = lambda: None
+) -> Joined:
+    """Have a fourth server join, and leave again; `has_joined` is called in between."""
     joiner = parties.server(leader)
     came = time.time()
     wait_until(partial(settled, leader, 4), "the fourth server to have its share")
@@ -150,16 +153,17 @@ def join_once(
     copied = gauge.loader.call("copy", bytes=received * VALUE_BYTES)["seconds"]
     ask(joiner.address, {"cmd": "dht_leave", "dht": 1})
     wait_until(partial(settled, leader, 3), "the three to have all names again")
-    return Joined(received, held, after - came, copied), came, after
+    return Joined(received, held, came, after, copied)
 
 
-def work_meanwhile(samples: Path, before: float, came: float, after: float) -> Noticed:
+def work_meanwhile(samples: Path, before: float, joined: Joined) -> Noticed:
     """What clients kept of their throughput where nothing moved, and what they met elsewhere."""
+    came, after = joined.came, joined.settled
     rows = list(SAMPLE.iter_unpack(samples.read_bytes()))
     stay = [row for row in rows if not row[3]]
     quiet = sum(before - BEFORE_SECONDS / 2 <= at < before for at, *_ in stay)
     quiet_rate = quiet / (BEFORE_SECONDS / 2)
-    rate = sum(came <= at < after for at, *_ in stay) / max(after - came, 1e-9)
+    rate = sum(came <= at < after for at, *_ in stay) / max(joined.seconds, 1e-9)
     pauses = sorted(us for at, us, _, moved in rows if moved and came <= at < after)
     return Noticed(rate / max(quiet_rate, 1e-9), tuple(pauses))
 

@@ -296,13 +296,13 @@ class Server(_Runner):
     ) -> None:
         super().__init__()
         self._data = (data_dir, fsync)
-        self._options = (viewleader, port, bind, advertise, heartbeat, message_bytes_max)
+        rate = transfer_bytes_per_s
+        self._options = (viewleader, port, bind, advertise, heartbeat, rate, message_bytes_max)
         if not 0 <= transfer_bytes_per_s <= TRANSFER_BYTES_PER_S_MAX:
             raise ValueError(
                 f"transfer_bytes_per_s is {transfer_bytes_per_s}; "
                 f"give a number of bytes from 0, for no bound, to {TRANSFER_BYTES_PER_S_MAX}"
             )
-        self._transfer_bytes_per_s = transfer_bytes_per_s
         self._join_timeout = join_timeout
 
     def start(self) -> Self:
@@ -379,14 +379,14 @@ class Server(_Runner):
             client.close()
 
     def _launch(self) -> _dht.Node:
-        viewleader, port, bind, advertise, heartbeat, message_bytes_max = self._options
+        viewleader, port, bind, advertise, heartbeat, rate, message_bytes_max = self._options
         return _dht.Node.server(
             viewleader=viewleader,
             bind=bind,
             port=port,
             advertise=advertise,
             heartbeat_ms=milliseconds(heartbeat),
-            transfer_bytes_per_s=self._transfer_bytes_per_s,
+            transfer_bytes_per_s=rate,
             message_bytes_max=message_bytes_max,
             quiet=True,
             data_dir=self._data[0],

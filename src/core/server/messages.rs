@@ -16,13 +16,7 @@ impl Server {
             return;
         }
         let from = &self.known(from);
-        // A client waits for the answer to these, or for what these answer.
-        let for_client = matches!(body, Body::Prepare { .. } | Body::Prepared { .. })
-            || matches!(
-                body,
-                Body::Confirm { round: 1.., .. } | Body::Confirmed { round: 1.., .. }
-            );
-        if for_client {
+        if body.is_for_client() {
             self.pace.asked(now);
         }
         match body {

@@ -75,7 +75,9 @@ impl Pace {
 
     /// How many bytes may be on their way to one server before no further part is sent.
     pub(super) fn flight_bytes_max(&self, now: Millis) -> usize {
-        let Some(_) = self.quiet_at(now) else { return usize::MAX };
+        if self.quiet_at(now).is_none() {
+            return usize::MAX;
+        }
         let rate = usize::try_from(self.rate).unwrap_or(usize::MAX);
         (rate / 1_000).saturating_mul(FLIGHT_MS).max(1)
     }

@@ -87,10 +87,7 @@ impl Server {
             let Some((next, after)) = sync.todo.pop_first() else {
                 return;
             };
-            let bytes = self.send_part(now, Span(next, next + 1, revision), id, after, out);
-            if paced {
-                self.pace.spend(bytes);
-            }
+            self.send_part(now, Span(next, next + 1, revision), id, after, out);
         }
     }
 
@@ -119,7 +116,7 @@ impl Server {
         syncs.flat_map(|sync| sync.flight.values()).map(|flight| flight.bytes).sum()
     }
 
-    /// Sends what of a slot stands behind a name, as much as goes into one part; its bytes.
+    /// Sends what of a slot stands behind a name, as much as goes into one part.
     fn send_part(
         &mut self,
         now: Millis,
@@ -127,16 +124,16 @@ impl Server {
         id: &NodeId,
         after: Option<Text>,
         out: &mut Out,
-    ) -> usize {
+    ) {
         if after.is_none() && self.has_same(span.0, id) {
-            self.send_keep(now, span, id, out);
-            return 0;
+            return self.send_keep(now, span, id, out);
         }
         let part = self.store.part(span.0, after.as_ref());
         let next = part.cells.last().filter(|_| !part.last).map(|cell| cell.to_name());
         let fresh = self.next_number();
-        let primary = self.holds.at_mut(span.0).and_then(|hold| hold.primary());
-        let Some(sync) = primary.and_then(|primary| transfer(primary, id)) else { return 0 };
+        let Some(hold) = self.holds.at_mut(span.0) else { return };
+        let paced = hold.is_paced();
+        let Some(sync) = hold.primary().and_then(|primary| transfer(primary, id)) else { return };
         let before = sync.flight.get(&span.0).filter(|flight| flight.after == after);
         // Sent again it keeps its number, so that an acknowledgement counts however late it is. The
         // content may be cut elsewhere now: what goes on from the earlier cut misses nothing.
@@ -149,9 +146,11 @@ impl Server {
         };
         let bytes = part.bytes_max();
         sync.flight.insert(span.0, Flight { number, after, next, sent_at: now, bytes });
+        if paced {
+            self.pace.spend(bytes);
+        }
         self.send(id, Body::Chunk { span, number, part }, out);
         self.want_retry();
-        bytes
     }
 
     /// A primary gives us a part of a slot.
@@ -273,7 +272,7 @@ impl Server {
         let Some(hold) = self.holds.at_mut(slot) else {
             return;
         };
-        let (revision, paced) = (hold.entry.revision, hold.is_paced());
+        let revision = hold.entry.revision;
         let Some(primary) = hold.primary() else {
             return;
         };
@@ -290,10 +289,7 @@ impl Server {
             }
         }
         for (id, slot, after) in late {
-            let bytes = self.send_part(now, Span(slot, slot + 1, revision), &id, after, out);
-            if paced {
-                self.pace.spend(bytes);
-            }
+            self.send_part(now, Span(slot, slot + 1, revision), &id, after, out);
         }
         for id in ids {
             self.ask_begun(slot, &id, out);

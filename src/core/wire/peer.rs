@@ -198,6 +198,15 @@ impl Body {
         let prepared = matches!(self, Body::Prepared { .. } | Body::ChunkHeld { .. });
         prepared || matches!(self, Body::Holdings { .. } | Body::Pulled { .. })
     }
+
+    /// Whether a client waits for the answer to it, or for what it answers.
+    pub(in crate::core) fn is_for_client(&self) -> bool {
+        match self {
+            Body::Prepare { .. } | Body::Prepared { .. } => true,
+            Body::Confirm { round, .. } | Body::Confirmed { round, .. } => *round > 0,
+            _ => false,
+        }
+    }
 }
 
 /// A message as it came in; its names are those of the frame.
