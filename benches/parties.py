@@ -158,6 +158,12 @@ class Parties:
         argv = [sys.executable, str(SCRIPTS / "viewleader.py"), "--quiet", "--port", "0"]
         return self.start(argv)
 
+    def original_viewleader(self) -> Party:
+        """Start a view leader that does what the original's does, no more."""
+        port = free_port()
+        argv = [sys.executable, "-m", "originals.viewleader", "--port", str(port)]
+        return self.start(argv, port, ROOT / "tests" / "python")
+
     def server(self, leader: Party, *options: str) -> Party:
         """Start a server, with options of its own."""
         argv = [sys.executable, str(SCRIPTS / "server.py"), "--quiet", "--port", "0"]

@@ -175,11 +175,7 @@ def show_leader(gauge: Gauge) -> None:
     """The view leader: locks, heartbeats, and how long a change of the view is computed."""
     with Parties(gauge.loader) as parties:
         leader = parties.viewleader()
-        bare = parties.bare('{"status": "ok"}')
-        runs = {"ours": halved(gauge.rate("frames", leader.address, "lock"))}
-        runs["limit"] = halved(gauge.rate("frames", bare.address, "set", keys=1))
-        row = gauge.row("leader", "lock get and release, kept open, 1 client", "k/s", runs)
-        gauge.table.add(row)
+        show_locks(gauge, parties, leader)
         gauge.table.add(heartbeats(gauge, leader))
     for servers in VIEWS:
         found = [gauge.loader.call("view", servers=servers) for _ in range(gauge.rounds)]
@@ -190,6 +186,21 @@ def show_leader(gauge: Gauge) -> None:
         each_us = Series(tuple(each["heartbeat_us"] for each in found))
         what = f"heartbeat of ours, machine alone, {servers:,}"
         gauge.table.add(Row("leader", what, "µs", each_us))
+
+
+def show_locks(gauge: Gauge, parties: Parties, leader: Party) -> None:
+    """Locks on one connection, beside the original, which takes one request on each."""
+    bare = parties.bare('{"status": "ok"}')
+    original = parties.original_viewleader()
+    for in_flight in (1, 16):
+        lock = partial(gauge.rate, work="lock", in_flight=in_flight)
+        limit = gauge.rate("frames", bare.address, "set", in_flight=in_flight, keys=1)
+        runs = {"ours": halved(lock("frames", leader.address)), "limit": halved(limit)}
+        runs["original"] = halved(gauge.rate("frames", original.address, "lock", once=1))
+        what = "lock get and release, one connection"
+        what += f", {in_flight} in flight" if in_flight > 1 else ", one by one"
+        row = gauge.row("leader", what, "k/s", runs)
+        gauge.table.add(row.least_of("original", 10.0) if in_flight > 1 else row)
 
 
 def halved(run: Run) -> Run:

@@ -26,6 +26,8 @@ pub(crate) struct Op {
 pub(crate) struct Said {
     /// How many requests were said on it.
     pub(crate) requests: u32,
+    /// How many replies have come.
+    pub(crate) replies: u32,
     /// The reply so far, where it comes in pieces.
     pub(crate) answer: Vec<u8>,
 }

@@ -100,7 +100,7 @@ impl Frames {
             }
             Work::Set => reply == b"{\"status\": \"ok\"}",
             Work::Setr => reply.starts_with(b"{\"status\": \"ok\", \"servers\": [\""),
-            Work::Lock if said.requests % 2 == 1 => reply == b"{\"status\": \"granted\"}",
+            Work::Lock if said.replies % 2 == 1 => reply == b"{\"status\": \"granted\"}",
             Work::Lock => reply == b"{\"status\": \"ok\"}",
             Work::Heartbeat => reply.starts_with(b"{\"status\": \"ok\", "),
         };
@@ -162,6 +162,7 @@ impl Dialect for Frames {
         let end = frame::decode(bytes, i32::MAX as usize).map_err(|error| error.to_string())?;
         let Some(end) = end else { return Ok(Taken::More) };
         let op = op.ok_or("a reply to nothing")?;
+        said.replies += 1;
         let done = self.judge(said, &bytes[frame::HEADER_BYTES..end], op)?;
         Ok(if done { Taken::Done(end) } else { Taken::Again(end) })
     }
