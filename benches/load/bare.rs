@@ -8,8 +8,7 @@ use std::time::Instant;
 
 use tokio::io::{AsyncRead, AsyncWriteExt, ReadBuf};
 use tokio::net::{TcpListener, TcpStream};
-use tokio::runtime::Builder;
-use tokio::task::LocalSet;
+use tokio::runtime::{Builder, LocalOptions};
 
 use dht::core::wire::frame;
 
@@ -27,9 +26,10 @@ pub(crate) fn serve(arguments: &Arguments) -> Result<String, String> {
         reply = text.into_bytes();
     }
     let reply: std::rc::Rc<[u8]> = frame::encode(&reply).into();
-    let runtime = Builder::new_current_thread().enable_io().enable_time().build();
+    let mut builder = Builder::new_current_thread();
+    let runtime = builder.enable_io().enable_time().build_local(LocalOptions::default());
     let runtime = runtime.map_err(|error| error.to_string())?;
-    let served: std::io::Result<()> = LocalSet::new().block_on(&runtime, async {
+    let served: std::io::Result<()> = runtime.block_on(async {
         let listener = TcpListener::bind(SocketAddr::from((Ipv4Addr::UNSPECIFIED, 0))).await?;
         let port = listener.local_addr()?.port();
         writeln!(std::io::stdout(), "listening on 127.0.0.1:{port}")?;

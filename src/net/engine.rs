@@ -4,13 +4,13 @@
 use std::io;
 use std::sync::Arc;
 
-use tokio::runtime::Builder;
+use tokio::runtime::LocalRuntime;
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
-use tokio::task::LocalSet;
 
 use super::client::ClientOptions;
 use super::hosts::{Hosts, SERVER_PORTS, VIEWLEADER_PORTS};
 use super::remote::{Command, Remote};
+use super::runtime;
 use super::session::{Parties, Session};
 
 /// The thread; it lives as long as this or a [`Remote`] of it does.
@@ -29,14 +29,13 @@ struct Opened {
 impl Engine {
     /// Starts the thread.
     pub fn start() -> io::Result<Engine> {
-        let runtime = Builder::new_current_thread().enable_io().enable_time().build()?;
         let (opened, news) = unbounded_channel();
-        let run = move || {
-            LocalSet::new().block_on(&runtime, serve(news));
+        let run = |runtime: LocalRuntime, ()| {
+            runtime.block_on(serve(news));
             // A name service that does not answer must not hold up the end.
             runtime.shutdown_background();
         };
-        std::thread::Builder::new().name("dht-client".to_owned()).spawn(run)?;
+        runtime::spawn("dht-client".to_owned(), || Ok(()), run)?;
         Ok(Engine { opened })
     }
 

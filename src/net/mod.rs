@@ -27,6 +27,7 @@ mod notes;
 mod peer;
 mod pool;
 mod remote;
+mod runtime;
 mod sending;
 mod session;
 mod store;

@@ -9,9 +9,8 @@ use std::thread::JoinHandle;
 use std::time::{Duration, SystemTime};
 
 use tokio::net::TcpListener;
-use tokio::runtime::{Builder, Runtime};
+use tokio::runtime::LocalRuntime;
 use tokio::sync::mpsc::{UnboundedReceiver, unbounded_channel};
-use tokio::task::LocalSet;
 
 use super::directory::{DiskError, Fsync};
 use super::disk::Directory;
@@ -20,6 +19,7 @@ use super::hosts::{Hosts, VIEWLEADER_PORTS};
 use super::limits::Limits;
 use super::listener;
 use super::notes::{self, Hub, NoteSource};
+use super::runtime;
 use super::store::Store;
 use super::writer::{Disk, Job, Writer};
 use crate::core::leader::{Leader, LeaderConfig};
@@ -136,11 +136,7 @@ impl Node {
     ) -> io::Result<Node> {
         let NodeOptions { bind, port, viewleader, quiet, limits } = options;
         let leader = Hosts::parse(&viewleader, VIEWLEADER_PORTS)?;
-        let runtime = Builder::new_current_thread().enable_io().enable_time().build()?;
-        let listener = {
-            let _context = runtime.enter();
-            TcpListener::from_std(listener::bind(&bind, port)?)?
-        };
+        let listener = listener::bind(&bind, port)?;
         let address = listener::reachable(listener.local_addr()?);
         let port = address.port();
         let (sink, hub) = notes::channel(limits.notes_max, quiet);
@@ -149,7 +145,7 @@ impl Node {
         let ending = Arc::new(Ending::default());
         let start = {
             let ending = ending.clone();
-            move || {
+            move |runtime, listener| {
                 let _guard = EndsWithThread(ending.clone());
                 let (synced, writer) = written.unzip();
                 let machine = Box::new(machine);
@@ -160,7 +156,8 @@ impl Node {
                 let _ = writer.map(JoinHandle::join);
             }
         };
-        let thread = std::thread::Builder::new().name(format!("dht-{port}")).spawn(start)?;
+        let listen = || TcpListener::from_std(listener);
+        let thread = runtime::spawn(format!("dht-{port}"), listen, start)?;
         let thread = Mutex::new(Some(thread));
         Ok(Node { port, address: address.to_string(), notes, hub, ending, thread })
     }
@@ -323,13 +320,12 @@ fn open(path: &Path, config: ServerConfig) -> Result<(Server, Store), DiskError>
 
 /// The node's thread.
 fn run(
-    runtime: Runtime,
+    runtime: LocalRuntime,
     driver: std::rc::Rc<Driver>,
     listener: TcpListener,
     synced: Option<Synced>,
 ) {
-    let local = LocalSet::new();
-    local.block_on(&runtime, async {
+    runtime.block_on(async {
         tokio::task::spawn_local(listener::accept(driver.clone(), listener));
         if let Some(synced) = synced {
             tokio::task::spawn_local(driver.clone().persisted(synced));
@@ -338,7 +334,6 @@ fn run(
         // panics, that has been reported.
         let _ = tokio::task::spawn_local(driver.run()).await;
     });
-    drop(local);
     // A name service that does not answer must not hold up the end.
     runtime.shutdown_background();
 }
