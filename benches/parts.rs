@@ -59,7 +59,8 @@ fn codec(criterion: &mut Criterion) {
     criterion.bench_function("codec: take a frame", |bench| {
         bench.iter(|| frame::decode(black_box(&framed), frame::FRAME_BYTES_MAX));
     });
-    let message = prepare();
+    let (key, cell) = cell(42);
+    let message = prepare(&key, &cell);
     criterion.bench_function("codec: write a prepare", |bench| bench.iter(|| message.encode()));
     let bytes = message.encode();
     criterion.bench_function("codec: read a prepare", |bench| {
@@ -206,11 +207,17 @@ fn part() -> Part {
     part
 }
 
-fn prepare() -> PeerMessage {
-    let (key, cell) = cell(42);
+fn prepare<'a>(key: &'a Text, cell: &'a Cell) -> PeerMessage<'a> {
     let id = RequestId { client: 7, number: 42 };
     let span = Span(3181, 3182, 1);
-    let body = Body::Prepare { span, number: 42, key, cell, id, repeated: false, voted: false };
+    let body = Body::Prepare {
+        span,
+        number: 42,
+        cell: cell.named(key),
+        id,
+        repeated: false,
+        voted: false,
+    };
     PeerMessage { from: other(), to: "0.5".into(), body }
 }
 

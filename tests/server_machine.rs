@@ -19,6 +19,7 @@ use dht::core::assignment::{Entry, Joiner, NodeId, Report, Span};
 use dht::core::hash::{SLOT_COUNT, slot_of};
 use dht::core::machine::{CallError, Input, Machine, Note, Origin, Output, ReplyTo};
 use dht::core::server::{Server, ServerConfig};
+use dht::core::wire::cells::CellRef;
 use dht::core::wire::json::{Json, Object};
 use dht::core::wire::peer::{Body, Cell, Part, Version};
 use dht::core::wire::text::Text;
@@ -115,8 +116,7 @@ fn a_joiner_forgets_what_it_held_before() {
     let prepare = Body::Prepare {
         span: Span(slot, slot + 1, 1),
         number: 1,
-        key: Text::from("k"),
-        cell: cell(9, "\"never acknowledged\""),
+        cell: CellRef::of("k", Version { revision: 1, sequence: 9 }, "\"never acknowledged\""),
         id: Default::default(),
         repeated: false,
         voted: false,

@@ -2,10 +2,12 @@
 
 use std::fmt::Display;
 
+use super::wire::scanner::is_plain;
 use super::wire::text::Text;
 
-/// How much room a reply begins with: that of a short value, so that most need no more.
-const ROOM_BYTES: usize = 96;
+/// How much room a reply begins with: that of a short value, or of three addresses, so that most need no
+/// more.
+const ROOM_BYTES: usize = 192;
 
 /// A reply in the making; fields stand in the order in which they are added.
 ///
@@ -62,7 +64,7 @@ impl Reply {
     #[inline]
     fn push_text(&mut self, text: &str) {
         // Most texts are words of ours, which need no escapes.
-        if text.bytes().all(|byte| matches!(byte, b' '..=b'~') && byte != b'"' && byte != b'\\') {
+        if is_plain(text.as_bytes()) {
             self.0.push(b'"');
             self.0.extend_from_slice(text.as_bytes());
             self.0.push(b'"');

@@ -1,7 +1,7 @@
 //! Frames without a reply: one kept-open connection to each server they go to.
 
 use std::cell::{Cell, RefCell};
-use std::collections::HashMap;
+use std::collections::BTreeMap;
 use std::future::{Future, poll_fn};
 use std::io;
 use std::pin::Pin;
@@ -25,9 +25,9 @@ use crate::core::wire::frame;
 /// How much room an empty queue keeps.
 const ROOM_BYTES: usize = 256 * 1024;
 
-/// The connections to other servers, by `host:port`.
+/// The connections to other servers, by `host:port`. There are few: to compare is faster than to hash.
 #[derive(Debug, Default)]
-pub(super) struct Peers(RefCell<HashMap<Arc<str>, Rc<Peer>>>);
+pub(super) struct Peers(RefCell<BTreeMap<Arc<str>, Rc<Peer>>>);
 
 /// What waits for one server.
 #[derive(Debug, Default)]

@@ -7,8 +7,8 @@ use dht::core::hash::slot_of;
 use dht::core::machine::{CallError, Input, Machine, Note, Origin, Output, ReplyTo, Ticket};
 use dht::core::server::data::Row;
 use dht::core::server::{Server, ServerConfig};
-use dht::core::wire::json::Json;
-use dht::core::wire::peer::{Body, Cell, Part, RequestId, Version};
+use dht::core::wire::cells::CellRef;
+use dht::core::wire::peer::{Body, Part, RequestId, Version};
 
 use super::stage::{READ, Stage, entry, leader_call, peer, replies, said_to};
 
@@ -81,14 +81,13 @@ fn primary(disk: &mut Disk, other: &str) -> Stage {
     stage
 }
 
-fn prepare(revision: u64, number: u64) -> Body {
+fn prepare(revision: u64, number: u64) -> Body<'static> {
     let slot = slot_of(b"k");
     let version = Version { revision, sequence: number };
     Body::Prepare {
         span: Span(slot, slot + 1, revision),
         number,
-        key: "k".into(),
-        cell: Cell { version, value: Json::parse(b"1").unwrap() },
+        cell: CellRef::of("k", version, "1"),
         id: RequestId { client: 7, number: 1 },
         repeated: false,
         voted: false,
@@ -226,12 +225,10 @@ fn what_a_joiner_had_goes_from_the_disk_too_when_the_slot_comes() {
     let span = Span(slots[0].0, slots[0].0 + 1, 2);
     // A write that came meanwhile, of another name, stays.
     let version = Version { revision: 2, sequence: 77 };
-    let cell = Cell { version, value: Json::parse(b"2").unwrap() };
     let prepare = Body::Prepare {
         span,
         number: 3,
-        key: "other".into(),
-        cell,
+        cell: CellRef::of("other", version, "2"),
         id: RequestId { client: 8, number: 1 },
         repeated: false,
         voted: false,

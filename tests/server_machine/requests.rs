@@ -2,9 +2,9 @@
 
 use dht::core::assignment::{Entry, Span};
 use dht::core::hash::{SLOT_COUNT, slot_of};
-use dht::core::wire::json::{Json, Object};
-use dht::core::wire::peer::{Body, Cell, RequestId, Version};
-use dht::core::wire::text::Text;
+use dht::core::wire::cells::CellRef;
+use dht::core::wire::json::Object;
+use dht::core::wire::peer::{Body, RequestId, Version};
 
 use super::stage::{Stage, entry, peer, replies, said_to};
 
@@ -85,15 +85,14 @@ fn holdings_after(writes: &[u64]) -> Vec<(u16, u64)> {
     let mut stage = Stage::new();
     let me = stage.me();
     stage.assign(entry(2, 2, vec![peer("b"), me]));
-    let (key, slot) = (Text::from("key"), slot_of(b"key"));
+    let slot = slot_of(b"key");
     for sequence in writes.iter().copied() {
         let version = Version { revision: 2, sequence };
-        let value = Json::parse(sequence.to_string().as_bytes()).unwrap();
+        let value = sequence.to_string();
         let prepare = Body::Prepare {
             span: Span(slot, slot + 1, 2),
             number: sequence,
-            key: key.clone(),
-            cell: Cell { version, value },
+            cell: CellRef::of("key", version, &value),
             id: RequestId { client: 7, number: sequence },
             repeated: false,
             voted: false,

@@ -63,7 +63,7 @@ impl Stage {
     }
 
     /// Another server says something.
-    pub(crate) fn hear(&mut self, from: &Peer, body: Body) -> Vec<Output> {
+    pub(crate) fn hear(&mut self, from: &Peer, body: Body<'_>) -> Vec<Output> {
         let message = PeerMessage { from: from.clone(), to: self.id.clone(), body };
         self.frame(ReplyTo(0), message.encode())
     }
@@ -109,7 +109,7 @@ pub(crate) fn replies(out: &[Output]) -> Vec<String> {
 }
 
 /// What was said to a server.
-pub(crate) fn said_to(out: &[Output], name: &str) -> Vec<Body> {
+pub(crate) fn said_to<'a>(out: &'a [Output], name: &str) -> Vec<Body<'a>> {
     let addr = format!("{name}:1");
     let said = out.iter().filter_map(|output| match output {
         Output::Send { addr: to, message } if **to == *addr => PeerMessage::decode(message),

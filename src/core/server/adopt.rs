@@ -26,7 +26,9 @@ impl Server {
         if snapshot.you.as_ref() != Some(&self.id) {
             return;
         }
-        self.addr = snapshot.addr;
+        if *self.addr != *snapshot.addr {
+            self.addr = snapshot.addr.into();
+        }
         self.epoch = Some(snapshot.epoch.max(self.epoch()));
         self.adopt_entries(now, &snapshot.entries, out);
         self.acked = self.acked.max(snapshot.revision);

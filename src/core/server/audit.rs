@@ -1,8 +1,6 @@
 //! Plain facts of a server, to be looked at from outside: by the simulator's invariants after each
 //! step, and by whoever shows a server's state. Nothing here changes anything.
 
-use std::collections::BTreeSet;
-
 use super::Server;
 use super::holds::{Hold, Role};
 use super::keep::Keeper;
@@ -53,7 +51,7 @@ pub struct RoundAudit<'a> {
     /// Its number; a server's numbers only grow.
     pub number: u64,
     /// Who has not confirmed yet.
-    pub waiting: &'a BTreeSet<NodeId>,
+    pub waiting: &'a [NodeId],
 }
 
 /// A write that is under way at its primary.
@@ -70,7 +68,7 @@ pub struct WriteAudit<'a> {
     /// The revision under which it was last sent.
     pub revision: Revision,
     /// Who must still say that it holds it before it is acknowledged.
-    pub needed: &'a BTreeSet<NodeId>,
+    pub needed: &'a [NodeId],
     /// Whether the votes of an original client back it.
     pub voted: bool,
     /// Whether clients were told that it is done.
@@ -193,7 +191,7 @@ impl<'a> ServerAudit<'a> {
     }
 
     /// How full everything is that others can make grow.
-    pub fn fills(self) -> [Fill; 12] {
+    pub fn fills(self) -> [Fill; 13] {
         let server = self.server;
         let fill = |what, len, max| Fill { what, len, max };
         let (waiting, bytes) = server.writes.waiting();
@@ -224,6 +222,7 @@ impl<'a> ServerAudit<'a> {
             fill("names voted on", server.votes.len(), Some(super::votes::VOTES_MAX)),
             fill("earlier identities", server.was.len(), Some(super::heartbeat::IDENTITIES_MAX)),
             fill("addresses", server.addresses.len(), None),
+            fill("requests remembered twice", server.store.remembered_twice(), Some(0)),
             fill("calls", server.calls.len(), None),
             fill("writes forwarded", server.forwards.len(), None),
             fill(

@@ -1,9 +1,9 @@
 //! Requests to a server: the original's commands, and ours.
 
 use super::holds::Role;
-use super::reads::{Read, ReadExtension};
-use super::writes::{Write, WriteExtension};
-use super::{Forward, Out, Purpose, Server};
+use super::reads::Read;
+use super::writes::Write;
+use super::{Forward, Out, Purpose, Server, said};
 use crate::core::assignment::{HelloReply, Snapshot};
 use crate::core::client::{Client, Op, OpError, Outcome};
 use crate::core::hash::slot_of;
@@ -12,7 +12,7 @@ use crate::core::planted::{Planted, planted};
 use crate::core::reply::{self, Reply};
 use crate::core::wire::frame::PEER_MARK;
 use crate::core::wire::json::Json;
-use crate::core::wire::peer::Received;
+use crate::core::wire::received::Received;
 use crate::core::wire::request::{Command, EXTENSION_VERSION, PROGRAM_VERSION, Request};
 use crate::core::wire::text::{Text, write_json};
 
@@ -63,7 +63,7 @@ impl Server {
         let reply = match command {
             Command::Set { key, value } => {
                 self.note_setting(&key, &value, out);
-                self.local.set(&key, value);
+                self.local.set(&key, &value);
                 self.promise(out);
                 Reply::status("ok").keeps(then == Then::Keep)
             }
@@ -84,13 +84,13 @@ impl Server {
                 return self.setr(now, to, then, origin, key, value, out);
             }
             Command::Write { key, value, extension } => {
-                return match serde_json::from_str::<WriteExtension>(extension) {
+                return match said::of_write(extension) {
                     Ok(said) => self.write(now, Write { to, key, value, said }, out),
                     Err(error) => self.broken(to, "dht_write", &error, out),
                 };
             }
             Command::Read { key, extension } => {
-                return match serde_json::from_str::<ReadExtension>(extension) {
+                return match said::of_read(extension) {
                     Ok(said) => self.read(now, Read { to, key, said }, out),
                     Err(error) => self.broken(to, "dht_read", &error, out),
                 };
@@ -170,9 +170,9 @@ impl Server {
     }
 
     /// Says that a value is held which a client just wrote.
-    pub(super) fn note_setting(&self, key: &[u8], value: &Json, out: &mut Out) {
+    pub(super) fn note_setting(&self, key: &[u8], value: &str, out: &mut Out) {
         let key = || Text::from_wtf8(key.to_vec());
-        self.note(|| Note::Setting { key: key(), value: value.clone() }, out);
+        self.note(|| Note::Setting { key: key(), value: Json::from_raw(value) }, out);
     }
 
     /// Says what somebody may want to know, unless nobody does: then it is not even made.
@@ -214,8 +214,8 @@ impl Server {
         if self.leader_speaks != Some(true) {
             // Without a view leader of ours there is nobody to decide: as in the original.
             self.votes.release(&key, &owner);
-            self.note_setting(key.as_bytes(), &value, out);
-            self.local.set_without_ring(key.as_bytes(), value);
+            self.note_setting(key.as_bytes(), value.as_str(), out);
+            self.local.set_without_ring(key.as_bytes(), &value);
             self.promise(out);
             return self.reply(to, Reply::new(), then, out);
         }

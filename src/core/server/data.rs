@@ -174,12 +174,14 @@ impl Log {
         self.push(|| put(slot_key(kind::MEMORY, slot), memory));
     }
 
-    /// The server's own value of a name; `None`: it has none.
-    pub(super) fn local(&mut self, name: &[u8], local: Option<&Local>) {
-        self.push(|| match local {
-            Some(local) => put(local_key(name), local),
-            None => Edit::Remove { key: local_key(name) },
-        });
+    /// The server's own value of a name, which is made where there is a disk.
+    pub(super) fn local(&mut self, name: &[u8], local: impl FnOnce() -> Local) {
+        self.push(|| put(local_key(name), &local()));
+    }
+
+    /// The server has no own value of a name.
+    pub(super) fn forget_local(&mut self, name: &[u8]) {
+        self.push(|| Edit::Remove { key: local_key(name) });
     }
 
     /// The slots `start..end` are deleted.

@@ -168,7 +168,7 @@ impl Server {
 
     fn lease_refused(&mut self, now: Millis, status: String, out: &mut Out) {
         if self.may_complain(now) {
-            let addr = self.addr.clone();
+            let addr = self.addr.to_string();
             out.push(Output::Note(Note::LeaseRefused { status, addr }));
         }
     }
@@ -215,7 +215,7 @@ impl Server {
         if self.accepted_at.take().is_some_and(|accepted| now < accepted + regular) {
             // We were in time, so the leader has found nobody at our address: joining again at
             // once would only repeat that.
-            let addr = self.addr.clone();
+            let addr = self.addr.to_string();
             out.push(Output::Note(Note::Unreachable { addr }));
         } else {
             self.heartbeat(now, out);

@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use super::ids::Ids;
 use super::transfer::Sync;
 use crate::core::assignment::{Entry, NodeId, Revision, Span};
 use crate::core::hash::{SLOT_COUNT, Slot};
@@ -59,24 +60,21 @@ impl Hold {
 
     /// Whose copies a write or a confirmation needs besides the primary's own: the other active
     /// servers, and the joiners that were reported synced. Nobody's where another is the primary.
-    pub(super) fn needed(&self) -> BTreeSet<NodeId> {
+    pub(super) fn needed(&self) -> Ids {
         if !matches!(self.role, Role::Primary(_)) {
-            return BTreeSet::new();
+            return Ids::default();
         }
         let active = self.entry.active.iter().skip(1).map(|peer| peer.id());
-        // One by one: to collect them makes a list first, and sorts it.
-        let mut needed = BTreeSet::new();
-        needed.extend(active.chain(self.joiners(Sync::is_needed)).cloned());
-        needed
+        active.chain(self.joiners(Sync::is_needed)).cloned().collect()
     }
 
     /// The joiners that may still lack writes which were acknowledged before new ones needed them.
-    pub(super) fn behind(&self) -> BTreeSet<NodeId> {
+    pub(super) fn behind(&self) -> Ids {
         self.joiners(|sync| !sync.synced).cloned().collect()
     }
 
     /// The joiners that a write is sent to without waiting for them.
-    pub(super) fn unsynced(&self) -> BTreeSet<NodeId> {
+    pub(super) fn unsynced(&self) -> Ids {
         self.joiners(|sync| !sync.is_needed()).cloned().collect()
     }
 }
@@ -131,7 +129,7 @@ impl Primary {
 #[derive(Debug, Clone, Default)]
 pub(super) struct Reconcile {
     /// Who has not said yet what it holds.
-    pub(super) asked: BTreeSet<NodeId>,
+    pub(super) asked: Ids,
     /// Slots to fetch.
     pub(super) pulls: BTreeMap<(NodeId, Slot), Pull>,
     /// The slots in which each other server differed from us, or from anybody.
@@ -153,7 +151,7 @@ pub(super) struct Pull {
 #[derive(Debug, Clone)]
 pub(super) struct Round {
     pub(super) number: u64,
-    pub(super) waiting: BTreeSet<NodeId>,
+    pub(super) waiting: Ids,
     pub(super) reads: Vec<PendingRead>,
 }
 

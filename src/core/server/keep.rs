@@ -11,6 +11,7 @@ use std::hash::{DefaultHasher, Hash, Hasher};
 
 use super::data::{Row, Standing};
 use super::heartbeat::{IDENTITIES_MAX, IDENTITIES_TOLD_MAX};
+use super::ids::Ids;
 use super::{Out, Server};
 use crate::core::assignment::{NodeId, Revision};
 use crate::core::hash::{Slot, slot_of};
@@ -182,7 +183,7 @@ impl Server {
     }
 
     /// A write needs this server's own disk too, where there is one.
-    pub(super) fn needs_own_disk(&mut self, number: u64, needed: &mut BTreeSet<NodeId>) {
+    pub(super) fn needs_own_disk(&mut self, number: u64, needed: &mut Ids) {
         if let Some(keeper) = self.keeper.as_mut().filter(|_| !planted(Planted::OwnDiskForgotten)) {
             // What this step changes gets the next ticket.
             keeper.writes.push_back((keeper.last + 1, number));

@@ -49,6 +49,11 @@ impl Leaves {
         Leaves { leaves: leaves.into(), len }
     }
 
+    /// Reads where a name will be looked for first; what it gives means nothing.
+    pub(super) fn touch(&self) -> u8 {
+        self.leaves.first().map_or(0, Cells::touch)
+    }
+
     /// How many there are.
     pub(super) fn len(&self) -> usize {
         self.len

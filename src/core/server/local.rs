@@ -29,16 +29,25 @@ const WITHOUT_RING: u8 = 2;
 const NAME_AT: usize = 5;
 
 impl Own {
-    fn new(name: &[u8], Value { value, overtaken, without_ring }: &Value) -> Self {
-        let value = value.as_str().as_bytes();
+    fn new(name: &[u8], value: &str, flags: u8) -> Self {
         let length = u32::try_from(name.len()).expect("a frame is shorter than 2 GiB");
         let mut own = Vec::with_capacity(NAME_AT + name.len() + value.len());
-        let overtaken = if *overtaken { OVERTAKEN } else { 0 };
-        own.push(overtaken | if *without_ring { WITHOUT_RING } else { 0 });
+        own.push(flags);
         own.extend(length.to_le_bytes());
         own.extend(name);
-        own.extend(value);
+        own.extend(value.as_bytes());
         Own(own.into())
+    }
+
+    /// What the disk has of it.
+    fn to_row(&self) -> Value {
+        let (overtaken, without_ring) = (self.has(OVERTAKEN), self.has(WITHOUT_RING));
+        let value = Json::from_raw(self.text());
+        Value { value, overtaken, without_ring }
+    }
+
+    fn text(&self) -> &str {
+        std::str::from_utf8(self.value()).expect("a value is text")
     }
 
     fn has(&self, flag: u8) -> bool {
@@ -109,22 +118,25 @@ impl Local {
 
     /// Takes up a value that the disk has.
     pub(super) fn load(&mut self, key: Text, value: Value) {
-        self.values.replace(Own::new(key.as_bytes(), &value));
+        let Value { value, overtaken, without_ring } = value;
+        let overtaken = if overtaken { OVERTAKEN } else { 0 };
+        let flags = overtaken | if without_ring { WITHOUT_RING } else { 0 };
+        self.values.replace(Own::new(key.as_bytes(), value.as_str(), flags));
     }
 
-    /// Stores a value.
-    pub(super) fn set(&mut self, key: &[u8], value: Json) {
-        self.put(key, Value { value, overtaken: false, without_ring: false });
+    /// Stores a value, in ASCII.
+    pub(super) fn set(&mut self, key: &[u8], value: &str) {
+        self.put(Own::new(key, value, 0));
     }
 
     /// Stores a value of `setr`, while nobody decides.
-    pub(super) fn set_without_ring(&mut self, key: &[u8], value: Json) {
-        self.put(key, Value { value, overtaken: false, without_ring: true });
+    pub(super) fn set_without_ring(&mut self, key: &[u8], value: &Json) {
+        self.put(Own::new(key, value.as_str(), WITHOUT_RING));
     }
 
-    fn put(&mut self, key: &[u8], value: Value) {
-        self.log.local(key, Some(&value));
-        self.values.replace(Own::new(key, &value));
+    fn put(&mut self, own: Own) {
+        self.log.local(own.name(), || own.to_row());
+        self.values.replace(own);
     }
 
     /// There is a ring now, and what its names have is decided there: `get` must not show values
@@ -133,18 +145,21 @@ impl Local {
         let without_ring = self.in_order().into_iter().filter(|own| own.has(WITHOUT_RING));
         let names: Vec<Box<[u8]>> = without_ring.map(|own| own.name().into()).collect();
         for name in names {
-            self.log.local(&name, None);
+            self.log.forget_local(&name);
             self.values.remove(&*name);
         }
     }
 
     /// A replicated value of this name has come; whether that is news.
     pub(super) fn overtake(&mut self, name: &[u8]) -> bool {
+        if self.values.is_empty() {
+            // Mostly nobody stores any where values are replicated, and a name need not be hashed.
+            return false;
+        }
         let own = self.values.get(name).filter(|own| !own.has(OVERTAKEN));
         let Some(own) = own else { return false };
-        let value = Json::from_raw(std::str::from_utf8(own.value()).expect("a value is text"));
-        let value = Value { value, overtaken: true, without_ring: own.has(WITHOUT_RING) };
-        self.put(name, value);
+        let own = Own::new(name, own.text(), own.0[0] | OVERTAKEN);
+        self.put(own);
         true
     }
 

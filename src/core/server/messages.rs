@@ -5,17 +5,19 @@ use super::{Out, Server};
 use crate::core::assignment::{NodeId, Span};
 use crate::core::machine::Millis;
 use crate::core::planted::{Planted, planted};
-use crate::core::wire::peer::{Body, Received};
+use crate::core::wire::peer::{Body, Executed};
+use crate::core::wire::received::Received;
 
 impl Server {
     /// Another replica says something.
     pub(super) fn message(&mut self, now: Millis, message: Received<'_>, out: &mut Out) {
         let Received { from, to, body } = message;
-        if *to != *self.id {
+        if *to != *self.id.as_bytes() {
             // Meant for another life at this address.
             return;
         }
-        let from = &self.known(from);
+        // Whose identity is no text is nobody.
+        let Some(from) = &self.known(from) else { return };
         if body.is_for_client() {
             self.pace.asked(now);
         }
@@ -48,13 +50,13 @@ impl Server {
     }
 
     /// The identity of a sender, whose address is known from now on.
-    fn known(&mut self, (id, addr): (&str, &str)) -> NodeId {
-        if let Some((id, _)) = self.addresses.get_key_value(id) {
-            return id.clone();
+    fn known(&mut self, (id, addr): (&[u8], &[u8])) -> Option<NodeId> {
+        if let Some(id) = self.addresses.identity(id) {
+            return Some(id.clone());
         }
-        let id = NodeId::from(id);
-        self.addresses.insert(id.clone(), addr.into());
-        id
+        let id = NodeId::from(std::str::from_utf8(id).ok()?);
+        self.addresses.insert(&id, std::str::from_utf8(addr).ok()?);
+        Some(id)
     }
 
     fn stands(&self, span: Span) -> bool {
@@ -63,7 +65,7 @@ impl Server {
 
     /// What only the primary of a range may ask. A seal: a replica that stands at a newer
     /// revision accepts nothing of an older one, and says what it stands at.
-    fn order_of_primary(&mut self, from: &NodeId, order: Body, out: &mut Out) {
+    fn order_of_primary(&mut self, from: &NodeId, order: Body<'_>, out: &mut Out) {
         let span = match &order {
             Body::Prepare { span, .. }
             | Body::Confirm { span, .. }
@@ -84,8 +86,9 @@ impl Server {
             return;
         }
         match order {
-            Body::Prepare { span, number, key, cell, id, repeated, voted } => {
-                self.prepare(from, span, number, &key, &cell, id, repeated, voted, out);
+            Body::Prepare { span, number, cell, id, repeated, voted } => {
+                let executed = Executed { id, version: cell.version, repeated };
+                self.prepare(from, span, number, cell, executed, voted, out);
             }
             Body::Confirm { span, round: 0 } if self.store.has_aside(span.0, span.1) => {
                 self.tell_aside(from, span, out);

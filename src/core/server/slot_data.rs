@@ -1,5 +1,7 @@
 //! What a server has of one slot, and what tells it from what another has.
 
+use std::hint::black_box;
+
 use super::data::Memory;
 use super::leaves::Leaves;
 use crate::core::hash::mix;
@@ -21,6 +23,13 @@ pub(super) struct SlotData {
 }
 
 impl SlotData {
+    /// Reads what a write will need, from three places at once. The slots of a server are more than the
+    /// caches hold, and each place was waited for when its turn came: three servers took 4.5 % longer for
+    /// a `setr` with 50 clients, in turns.
+    pub(super) fn touch(&self) {
+        black_box((self.cells.touch(), self.recent.touch()));
+    }
+
     /// What tells the content from another: the cells, and the remembered requests.
     pub(super) fn digest(&self) -> u64 {
         self.fingerprint ^ self.memory()

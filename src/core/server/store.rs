@@ -26,6 +26,9 @@ pub(super) struct Store {
     changes: u64,
     /// How many requests a slot remembers of each sort.
     remembered: usize,
+    /// How often a request was remembered that had been under a lower version. Nobody looks for that but
+    /// where assertions are on.
+    remembered_twice: usize,
     /// How many bytes of cells go into one part of a slot, but for one cell that is larger.
     part_bytes_max: usize,
     /// What the disk does not have yet.
@@ -45,6 +48,7 @@ impl Store {
             bytes: 0,
             changes: 0,
             remembered,
+            remembered_twice: 0,
             part_bytes_max,
             log: Log::default(),
             aside: BTreeMap::new(),
@@ -69,6 +73,7 @@ impl Store {
     /// The same as [`Store::apply`], of a value that the disk has been given.
     pub(super) fn apply_stored(&mut self, slot: Slot, cell: CellRef<'_>) -> bool {
         let data = self.slots[usize::from(slot)].get_or_insert_default();
+        data.touch();
         let seat = data.cells.find(cell.name);
         match seat.held() {
             Some((version, _)) if version == cell.version => return false,
@@ -92,10 +97,20 @@ impl Store {
 
     /// Remembers that a request was executed.
     pub(super) fn remember(&mut self, slot: Slot, executed: Executed) {
-        if !self.recalls(slot, executed.id) {
+        if self.is_new(slot, executed) {
             self.log.request(slot, executed);
             self.remember_new(slot, executed);
         }
+    }
+
+    /// Whether a request is not among those remembered. One with the newest version is not, and is not
+    /// looked for: a primary orders nothing that it remembers, and remembers all that its replicas do.
+    fn is_new(&mut self, slot: Slot, executed: Executed) -> bool {
+        let newest = self.slot(slot).is_none_or(|data| data.recent.are_below(executed.version));
+        if newest && cfg!(debug_assertions) && self.recalls(slot, executed.id) {
+            self.remembered_twice += 1;
+        }
+        newest || !self.recalls(slot, executed.id)
     }
 
     /// The same, of several requests, each another one.
@@ -117,7 +132,7 @@ impl Store {
 
     /// The same, of a request that the disk has been given.
     pub(super) fn remember_stored(&mut self, slot: Slot, executed: Executed) {
-        if !self.recalls(slot, executed.id) {
+        if self.is_new(slot, executed) {
             self.remember_new(slot, executed);
         }
     }
@@ -125,8 +140,9 @@ impl Store {
     /// The same, of one that is certainly not among those remembered.
     pub(super) fn remember_new(&mut self, slot: Slot, executed: Executed) {
         let data = self.slots[usize::from(slot)].get_or_insert_default();
-        data.recent.add(executed);
-        self.shed(slot, executed.repeated);
+        if let Some(oldest) = data.recent.add_within(executed, self.remembered) {
+            self.forget_one(slot, oldest);
+        }
     }
 
     /// Forgets the oldest requests of a sort, of which there are too many.
@@ -134,14 +150,16 @@ impl Store {
         while let Some(data) = self.slots[usize::from(slot)].as_deref_mut()
             && let Some(oldest) = data.recent.take_surplus(repeated, self.remembered)
         {
-            let Executed { id, version, .. } = oldest;
-            let Memory { forgotten, mut forgotten_repeats } = data.memory;
-            if repeated {
-                forgotten_repeats = forgotten_repeats.max(version);
-            }
-            self.log.forget_request(slot, id);
-            self.forget(slot, Memory { forgotten: forgotten.max(version), forgotten_repeats });
+            self.forget_one(slot, oldest);
         }
+    }
+
+    /// A request is remembered no more.
+    fn forget_one(&mut self, slot: Slot, executed: Executed) {
+        let Executed { id, version, repeated } = executed;
+        self.log.forget_request(slot, id);
+        let forgotten_repeats = if repeated { version } else { Version::default() };
+        self.forget(slot, Memory { forgotten: version, forgotten_repeats });
     }
 
     /// The slot has forgotten as much as this, or more.
@@ -358,6 +376,11 @@ impl Store {
     /// How many names are held.
     pub(super) fn keys(&self) -> usize {
         self.keys
+    }
+
+    /// How often a request was ordered again that had been executed, as far as assertions are on.
+    pub(super) fn remembered_twice(&self) -> usize {
+        self.remembered_twice
     }
 
     /// How many bytes the names and values have.

@@ -140,7 +140,7 @@ impl Server {
         let (mut needed, mut trailing) = (hold.needed(), hold.unsynced());
         if planted(Planted::WriteWithoutSynced) {
             let active = super::others(&hold.entry);
-            trailing.extend(needed.difference(&active).cloned());
+            trailing.extend(needed.iter().filter(|id| !active.contains(id)).cloned());
             needed = active;
         }
         let revision = hold.entry.revision;
@@ -178,19 +178,19 @@ impl Server {
             return;
         };
         write.sent_at = now;
+        let write = &*write;
         let body = Body::Prepare {
             span: Span(write.slot, write.slot + 1, write.revision),
             number,
-            key: write.key.clone(),
-            cell: write.cell.clone(),
+            cell: write.cell.named(&write.key),
             id: write.id,
             repeated: write.repeated,
             voted: write.voted,
         };
         let body = body.encode();
-        let Some(write) = self.writes.pending.get(&number) else { return };
-        for id in write.needed.union(&write.trailing).filter(|id| **id != self.id) {
-            self.send_written(id, &body, out);
+        debug_assert!(!write.trailing.iter().any(|id| write.needed.contains(id)), "sent twice");
+        for id in write.needed.iter().chain(write.trailing.iter()).filter(|id| **id != self.id) {
+            out.extend(self.addresses.written(&self.id, &self.addr, id, &body));
             self.retry_wanted = true;
         }
     }
@@ -202,23 +202,21 @@ impl Server {
         from: &NodeId,
         span: Span,
         number: u64,
-        key: &Text,
-        cell: &Cell,
-        id: RequestId,
-        repeated: bool,
+        cell: CellRef<'_>,
+        executed: Executed,
         voted: bool,
         out: &mut Out,
     ) {
         let slot = span.0;
-        if self.store.apply(slot, cell.named(key)) {
-            self.local.overtake(key.as_bytes());
-            self.note_setting(key.as_bytes(), &cell.value, out);
+        if self.store.apply(slot, cell) {
+            self.local.overtake(cell.name);
+            self.note_setting(cell.name, cell.value(), out);
         }
         if !planted(Planted::ReplicasForgetRequests) {
-            self.store.remember(slot, Executed { id, version: cell.version, repeated });
+            self.store.remember(slot, executed);
         }
         if voted {
-            self.votes.written(key, written(cell, id));
+            self.votes.written(&cell.to_name(), written(cell, executed.id));
         }
         self.send(from, Body::Prepared { revision: span.2, number }, out);
     }
@@ -265,7 +263,7 @@ impl Server {
             return;
         };
         if planted(Planted::AckBeforeAll) && write.needed.len() == 1 {
-            write.trailing.append(&mut write.needed);
+            write.trailing.extend(std::mem::take(&mut write.needed).iter().cloned());
         }
         if !write.needed.is_empty() {
             return;
@@ -275,11 +273,11 @@ impl Server {
         let mut overtakes = false;
         if self.store.apply_stored(slot, cell.named(key)) {
             overtakes = self.local.overtake(key.as_bytes());
-            self.note_setting(key.as_bytes(), &cell.value, out);
+            self.note_setting(key.as_bytes(), cell.value.as_str(), out);
         }
         self.store.remember_stored(slot, write.executed());
         if write.voted {
-            self.votes.written(key, written(cell, write.id));
+            self.votes.written(key, written(cell.named(key), write.id));
         }
         for to in write.replies.drain(..) {
             if overtakes {
@@ -290,7 +288,7 @@ impl Server {
         }
         self.copy_to_originals(now, slot, &write.key, out);
         if write.trailing.is_empty() {
-            return;
+            return self.writes.reuse(write);
         }
         // Joiners still have to hold it, and nobody waits for that.
         self.writes.pending.insert(number, write);
@@ -310,8 +308,8 @@ impl Server {
             .collect();
         for number in acknowledged {
             let Some(write) = self.writes.remove(number) else { continue };
-            for id in write.trailing {
-                if let Some(sync) = self.sync_mut(write.slot, &id) {
+            for id in write.trailing.iter() {
+                if let Some(sync) = self.sync_mut(write.slot, id) {
                     // What is on its way lacks the write, and its answer must not stand for it.
                     sync.send_again(write.slot);
                     sync.closing = false;
@@ -352,7 +350,7 @@ impl Server {
                 if planted(Planted::PendingNotSentAgain) {
                     write.needed.retain(|id| needed.contains(id));
                 } else {
-                    let own = write.needed.take(&self.id);
+                    let own = write.needed.contains(&self.id).then(|| self.id.clone());
                     write.needed = needed.iter().cloned().chain(own).collect();
                     write.trailing = unsynced.clone();
                 }
@@ -410,6 +408,6 @@ impl Server {
 }
 
 /// What a vote knows of the write that it backs.
-fn written(cell: &Cell, id: RequestId) -> Written {
-    Written { value: cell.value.clone(), id, revision: cell.version.revision }
+fn written(cell: CellRef<'_>, id: RequestId) -> Written {
+    Written { value: Json::from_raw(cell.value()), id, revision: cell.version.revision }
 }

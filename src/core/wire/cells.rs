@@ -11,7 +11,7 @@ use serde::de::Error;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use super::json::Json;
-use super::number::{number_size, put_number, take_number};
+use super::number::{number_size, put_number, take_bytes, take_number};
 use super::peer::{Cell, Version};
 use super::text::Text;
 
@@ -31,9 +31,24 @@ impl<'a> CellRef<'a> {
         CellRef { name: name.as_bytes(), version, value: value.as_str().as_bytes() }
     }
 
+    /// Of a name without lone surrogates, and a value's text.
+    ///
+    /// # Panics
+    ///
+    /// If the value is not ASCII.
+    pub fn of(name: &'a str, version: Version, value: &'a str) -> Self {
+        assert!(value.is_ascii(), "a value is ASCII");
+        CellRef { name: name.as_bytes(), version, value: value.as_bytes() }
+    }
+
     /// The value's text, ASCII only.
     pub fn value(&self) -> &'a str {
         std::str::from_utf8(self.value).expect("a value is ASCII")
+    }
+
+    /// Whether a cell that somebody else has packed may be held.
+    pub(super) fn value_is_ascii(&self) -> bool {
+        self.value.is_ascii()
     }
 
     /// How many bytes the name and the value have.
@@ -72,6 +87,33 @@ impl<'a> CellRef<'a> {
         let out = put_number(out, self.version.revision);
         let out = put_number(out, self.version.sequence);
         put_number(out, self.value.len() as u64).copy_from_slice(self.value);
+    }
+}
+
+/// As postcard writes a name and a [`Cell`].
+impl Serialize for CellRef<'_> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let CellRef { name, version, value } = self;
+        (Bytes(name), version, Bytes(value)).serialize(serializer)
+    }
+}
+
+impl<'de: 'a, 'a> Deserialize<'de> for CellRef<'a> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let (name, version, value) = <(&[u8], Version, &[u8])>::deserialize(deserializer)?;
+        if !value.is_ascii() {
+            return Err(D::Error::custom("a value is ASCII"));
+        }
+        Ok(CellRef { name, version, value })
+    }
+}
+
+/// Bytes in one piece, which serde would write one by one.
+struct Bytes<'a>(&'a [u8]);
+
+impl Serialize for Bytes<'_> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_bytes(self.0)
     }
 }
 
@@ -126,6 +168,11 @@ impl Cells {
     /// How many bytes they take.
     pub fn bytes(&self) -> usize {
         self.bytes.len()
+    }
+
+    /// Reads where a name will be looked for first; what it gives means nothing.
+    pub(in crate::core) fn touch(&self) -> u8 {
+        self.bytes.get(self.last).copied().unwrap_or(0)
     }
 
     /// Whether there are none.
@@ -310,16 +357,9 @@ impl<'de> Deserialize<'de> for Cells {
     }
 }
 
-/// Takes a cell from the front.
-fn take_cell<'a>(rest: &mut &'a [u8]) -> Option<CellRef<'a>> {
+/// Takes a cell from the front; its value may be of any bytes.
+pub(super) fn take_cell<'a>(rest: &mut &'a [u8]) -> Option<CellRef<'a>> {
     let name = take_bytes(rest)?;
     let version = Version { revision: take_number(rest)?, sequence: take_number(rest)? };
     Some(CellRef { name, version, value: take_bytes(rest)? })
-}
-
-fn take_bytes<'a>(rest: &mut &'a [u8]) -> Option<&'a [u8]> {
-    let len = usize::try_from(take_number(rest)?).ok()?;
-    let (taken, left) = rest.split_at_checked(len)?;
-    *rest = left;
-    Some(taken)
 }

@@ -61,15 +61,7 @@ impl Json {
 
     /// Keeps a text that a scanner has accepted.
     pub(in crate::core) fn from_raw(raw: &str) -> Json {
-        if raw.is_ascii() {
-            return Json(raw.into());
-        }
-        let mut out = String::with_capacity(raw.len() * 2);
-        for char in raw.chars() {
-            // Only a string holds characters beyond ASCII, and there an escape means the same.
-            if char.is_ascii() { out.push(char) } else { push_escaped(&mut out, char as u32) }
-        }
-        Json(out.into())
+        Json(to_ascii(raw).into())
     }
 
     /// The JSON string of `text`.
@@ -152,7 +144,11 @@ impl<'a> Fields<'a> {
 impl<'a> Object<'a> {
     /// Reads a message.
     pub fn parse(message: &'a [u8]) -> Result<Object<'a>, JsonError> {
-        let text = std::str::from_utf8(message).map_err(|_| JsonError::NotUtf8)?;
+        Object::read(std::str::from_utf8(message).map_err(|_| JsonError::NotUtf8)?)
+    }
+
+    /// Reads a message that is text.
+    pub(super) fn read(text: &'a str) -> Result<Object<'a>, JsonError> {
         let mut scanner = Scanner::new(text);
         scanner.space();
         if scanner.peek() != Some(b'{') {
@@ -177,6 +173,11 @@ impl<'a> Object<'a> {
     /// The field's value in ASCII.
     pub fn json(&self, name: &str) -> Option<Json> {
         self.raw(name).map(Json::from_raw)
+    }
+
+    /// The same; copied only where it is not in ASCII.
+    pub fn ascii(&self, name: &str) -> Option<Cow<'a, str>> {
+        self.raw(name).map(to_ascii)
     }
 
     /// The field's value, where it is a string.
@@ -205,6 +206,19 @@ impl<'a> Object<'a> {
         let mut scanner = Scanner::new(self.raw(name)?);
         scanner.array().ok()
     }
+}
+
+/// A text that a scanner has accepted, with what is not ASCII escaped.
+pub(super) fn to_ascii(raw: &str) -> Cow<'_, str> {
+    if raw.is_ascii() {
+        return Cow::Borrowed(raw);
+    }
+    let mut out = String::with_capacity(raw.len() * 2);
+    for char in raw.chars() {
+        // Only a string holds characters beyond ASCII, and there an escape means the same.
+        if char.is_ascii() { out.push(char) } else { push_escaped(&mut out, char as u32) }
+    }
+    Cow::Owned(out)
 }
 
 /// Whether the inside of a JSON string means this name.

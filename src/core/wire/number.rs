@@ -12,6 +12,14 @@ pub(super) fn take_number(rest: &mut &[u8]) -> Option<u64> {
     }
 }
 
+/// Takes bytes from the front that stand behind their length; `None` where there are fewer.
+pub(super) fn take_bytes<'a>(rest: &mut &'a [u8]) -> Option<&'a [u8]> {
+    let len = usize::try_from(take_number(rest)?).ok()?;
+    let (taken, left) = rest.split_at_checked(len)?;
+    *rest = left;
+    Some(taken)
+}
+
 /// Writes a number at the front, where there must be room; what is left of that.
 pub(super) fn put_number(mut out: &mut [u8], mut number: u64) -> &mut [u8] {
     loop {
@@ -32,6 +40,18 @@ pub(super) fn number_size(number: u64) -> usize {
 }
 
 fn take_long_number(rest: &mut &[u8]) -> Option<u64> {
+    // Most have two bytes or three: a slot, and the place of a write among those of a server.
+    match rest {
+        [a, b @ 1..0x80, left @ ..] => {
+            *rest = left;
+            return Some(u64::from(*a & 0x7f) | u64::from(*b) << 7);
+        }
+        [a, b, c @ 1..0x80, left @ ..] if *b >= 0x80 => {
+            *rest = left;
+            return Some(u64::from(*a & 0x7f) | u64::from(*b & 0x7f) << 7 | u64::from(*c) << 14);
+        }
+        _ => {}
+    }
     let Some(window) = rest.first_chunk() else { return take_byte_by_byte(rest) };
     let window = u64::from_le_bytes(*window);
     // The number's last byte is the first without its highest bit.

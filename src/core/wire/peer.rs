@@ -5,9 +5,10 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::cells::Cells;
+use super::cells::{CellRef, Cells};
 use super::frame::PEER_MARK;
 use super::json::Json;
+use super::received::Received;
 use super::recent::Recent;
 use super::text::Text;
 use crate::core::assignment::{Entry, NodeId, Peer, Revision, Span};
@@ -78,21 +79,21 @@ impl Part {
     }
 }
 
-/// One message between replicas. [`PeerMessage::written`] and [`Received`] are the same without copies.
+/// One message between replicas. [`PeerMessage::with`] and [`Received`] are the same without copies.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct PeerMessage {
+pub struct PeerMessage<'a> {
     /// Who sends it, and where answers go.
     pub from: Peer,
     /// The identity it is meant for; another life at the same address ignores it.
     pub to: NodeId,
     /// What it says.
-    pub body: Body,
+    pub body: Body<'a>,
 }
 
 /// What a message says. All but [`Body::Teach`] and [`Body::Behind`] are about a span of slots at
 /// one revision, and are refused by a receiver that stands at another.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub enum Body {
+pub enum Body<'a> {
     /// The sender's entries; newer ones are adopted.
     Teach(Vec<Entry>),
     /// The receiver stands at an older revision than this, for these slots: teach it, and send
@@ -104,10 +105,9 @@ pub enum Body {
         span: Span,
         /// The primary's name for the write.
         number: u64,
-        /// The name.
-        key: Text,
-        /// The value and its version.
-        cell: Cell,
+        /// The name, the version and the value; those of the frame.
+        #[serde(borrow)]
+        cell: CellRef<'a>,
         /// The client's name for the write.
         id: RequestId,
         /// Whether it is a repetition of a request that may still come.
@@ -192,7 +192,7 @@ pub enum Body {
     },
 }
 
-impl Body {
+impl Body<'_> {
     /// Whether it says that the sender holds something, which must then be so after a restart too.
     pub(in crate::core) fn says_held(&self) -> bool {
         let prepared = matches!(self, Body::Prepared { .. } | Body::ChunkHeld { .. });
@@ -209,27 +209,7 @@ impl Body {
     }
 }
 
-/// A message as it came in; its names are those of the frame.
-#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
-pub struct Received<'a> {
-    /// Identity and address of the sender.
-    #[serde(borrow)]
-    pub from: (&'a str, &'a str),
-    /// The identity it is meant for.
-    pub to: &'a str,
-    /// What it says.
-    pub body: Body,
-}
-
-impl<'a> Received<'a> {
-    /// Reads a frame's message; `None` where it is none.
-    pub fn decode(message: &'a [u8]) -> Option<Received<'a>> {
-        let rest = message.strip_prefix(&[PEER_MARK])?;
-        postcard::from_bytes(rest).ok()
-    }
-}
-
-impl Body {
+impl Body<'_> {
     /// The body's bytes, which are the same for all who get it.
     pub fn encode(&self) -> Vec<u8> {
         extend(Vec::with_capacity(self.room()), self)
@@ -245,7 +225,7 @@ impl Body {
                     part.bytes_max() + after.as_ref().map_or(0, of_name)
                 }
                 Body::Pull { after, .. } => after.as_ref().map_or(0, of_name),
-                Body::Prepare { key, cell, .. } => of_name(key) + cell.value.as_str().len(),
+                Body::Prepare { cell, .. } => cell.size(),
                 _ => 0,
             }
     }
@@ -259,36 +239,29 @@ fn extend(out: Vec<u8>, what: &impl Serialize) -> Vec<u8> {
     postcard::to_extend(what, out).expect("peer messages have no form postcard lacks")
 }
 
-impl PeerMessage {
+impl<'a> PeerMessage<'a> {
     /// The frame's message.
     pub fn encode(&self) -> Vec<u8> {
-        Self::of(self.from.id(), self.from.addr(), &self.to, &self.body)
+        Self::with(&Self::head(self.from.id(), self.from.addr(), &self.to), &self.body)
     }
 
-    /// The frame's message of these parts.
-    pub fn of(from: &str, addr: &str, to: &str, body: &Body) -> Vec<u8> {
-        extend(Self::head(from, addr, to, body.room()), body)
+    /// What stands before the body, in each message of one sender to one receiver.
+    pub fn head(from: &str, addr: &str, to: &str) -> Vec<u8> {
+        extend(vec![PEER_MARK], &(from, addr, to))
     }
 
-    /// The frame's message with a body that was written before.
-    pub fn written(from: &str, addr: &str, to: &str, body: &[u8]) -> Vec<u8> {
-        let mut out = Self::head(from, addr, to, body.len());
-        out.extend_from_slice(body);
-        out
-    }
-
-    /// What stands before the body, with room for it.
-    fn head(from: &str, addr: &str, to: &str, body_bytes: usize) -> Vec<u8> {
-        // The mark, and a length of at most two bytes before each of the three.
-        let room = 1 + 3 * 2 + from.len() + addr.len() + to.len() + body_bytes;
-        let mut out = Vec::with_capacity(room);
-        out.push(PEER_MARK);
-        extend(out, &(from, addr, to))
+    /// The frame's message of a head and a body. That of a body which was written before is just both.
+    pub fn with(head: &[u8], body: &Body<'_>) -> Vec<u8> {
+        let mut out = Vec::with_capacity(head.len() + body.room());
+        out.extend_from_slice(head);
+        extend(out, body)
     }
 
     /// Reads a frame's message; `None` where it is none.
-    pub fn decode(message: &[u8]) -> Option<PeerMessage> {
+    pub fn decode(message: &'a [u8]) -> Option<PeerMessage<'a>> {
         let Received { from: (id, addr), to, body } = Received::decode(message)?;
-        Some(PeerMessage { from: Peer(id.into(), addr.to_owned()), to: to.into(), body })
+        let text = |bytes| std::str::from_utf8(bytes).ok();
+        let from = Peer(text(id)?.into(), text(addr)?.to_owned());
+        Some(PeerMessage { from, to: text(to)?.into(), body })
     }
 }

@@ -6,6 +6,7 @@ use thiserror::Error;
 
 use super::json::{Json, JsonError, Object};
 use super::text::Text;
+use super::usual;
 
 /// The version of the extension that our own parties speak, in the field `dht`.
 pub const EXTENSION_VERSION: u64 = 1;
@@ -49,7 +50,7 @@ pub struct Request<'a> {
 #[expect(missing_docs, reason = "the fields are the message's own, see docs/protocol.md")]
 pub enum Command<'a> {
     /// Store on this server alone.
-    Set { key: Cow<'a, [u8]>, value: Json },
+    Set { key: Cow<'a, [u8]>, value: Cow<'a, str> },
     /// What this server holds.
     Get { key: Cow<'a, [u8]> },
     /// The names that this server holds.
@@ -99,13 +100,23 @@ impl<'a> Request<'a> {
     /// assert_eq!(error.to_string(), "get needs the field key");
     /// ```
     pub fn parse(message: &'a [u8]) -> Result<Request<'a>, RequestError> {
-        let object = Object::parse(message)?;
+        let text = std::str::from_utf8(message).map_err(|_| JsonError::NotUtf8)?;
+        usual::request(text).map_or_else(|| Request::by_fields(text), Ok)
+    }
+
+    /// Reads a message whose fields stand in any order.
+    pub(super) fn by_fields(text: &'a str) -> Result<Request<'a>, RequestError> {
+        let object = Object::read(text)?;
         let name = object.word("cmd").ok_or(RequestError::NoCommand)?;
         let extension = object.raw("dht");
-        let extended = extension.is_some_and(|raw| raw != "null" && raw != "false");
         let command = Command::parse(&name, extension, &object)?;
-        Ok(Request { command, extended })
+        Ok(Request { command, extended: extension.is_some_and(announces) })
     }
+}
+
+/// Whether a field `dht` of this value announces the extension.
+pub(super) fn announces(raw: &str) -> bool {
+    raw != "null" && raw != "false"
 }
 
 /// Whether a request changes nothing, so that it may be sent any number of times.
@@ -155,7 +166,10 @@ impl<'a> Command<'a> {
         let requestor = |command| object.json("requestor").ok_or(field(command, "requestor"));
         let needs = |command| extension.ok_or(field(command, "dht"));
         Ok(match name {
-            b"set" => Command::Set { key: bytes("set")?, value: value("set")? },
+            b"set" => {
+                let key = bytes("set")?;
+                Command::Set { key, value: object.ascii("val").ok_or(field("set", "val"))? }
+            }
             b"get" => Command::Get { key: bytes("get")? },
             b"query_all_keys" => Command::QueryAllKeys,
             b"print" => {

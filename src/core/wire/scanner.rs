@@ -1,6 +1,12 @@
 //! Where one JSON value ends and the next begins.
 
+use smallvec::SmallVec;
+
 use super::json::{Fields, JSON_DEPTH_MAX, Json, JsonError};
+
+/// What closes the arrays and objects that are open, the innermost last; few nest deeper than has room
+/// without an allocation.
+type Open = SmallVec<[u8; 16]>;
 
 /// Walks over JSON text without building anything; depth is kept on the heap, so no input can
 /// exhaust the stack.
@@ -24,6 +30,18 @@ impl<'a> Scanner<'a> {
     /// be looked for again.
     pub(super) fn escaped(&self) -> bool {
         self.escaped
+    }
+
+    /// Takes these bytes, where they are next; whether they are.
+    pub(super) fn take(&mut self, bytes: &str) -> bool {
+        let next = self.text.as_bytes()[self.at..].starts_with(bytes.as_bytes());
+        self.at += if next { bytes.len() } else { 0 };
+        next
+    }
+
+    /// Whether nothing is left, not even white space.
+    pub(super) fn is_at_end(&self) -> bool {
+        self.at == self.text.len()
     }
 
     fn broken<T>(&self) -> Result<T, JsonError> {
@@ -59,9 +77,7 @@ impl<'a> Scanner<'a> {
         }
         loop {
             self.space();
-            let start = self.at;
-            self.string()?;
-            let name = &self.text[start + 1..self.at - 1];
+            let name = self.string()?;
             self.space();
             self.expect(b':')?;
             self.space();
@@ -105,7 +121,7 @@ impl<'a> Scanner<'a> {
             self.string()?;
             return Ok(&self.text[start..self.at]);
         }
-        let mut open: Vec<u8> = Vec::new();
+        let mut open = Open::new();
         loop {
             self.space();
             match self.peek() {
@@ -128,7 +144,7 @@ impl<'a> Scanner<'a> {
                     }
                     self.at += 1;
                 }
-                Some(b'"') => self.string()?,
+                Some(b'"') => drop(self.string()?),
                 _ => self.atom()?,
             }
             // A value has ended: close what it closes, or go on to its neighbour.
@@ -152,7 +168,7 @@ impl<'a> Scanner<'a> {
         }
     }
 
-    fn push(&self, open: &mut Vec<u8>, closer: u8) -> Result<(), JsonError> {
+    fn push(&self, open: &mut Open, closer: u8) -> Result<(), JsonError> {
         if open.len() >= JSON_DEPTH_MAX {
             return Err(JsonError::TooDeep);
         }
@@ -167,8 +183,10 @@ impl<'a> Scanner<'a> {
         self.expect(b':')
     }
 
-    fn string(&mut self) -> Result<(), JsonError> {
+    /// A string; returns what stands between its quotes.
+    pub(super) fn string(&mut self) -> Result<&'a str, JsonError> {
         self.expect(b'"')?;
+        let start = self.at;
         loop {
             self.at += plain_bytes(&self.text.as_bytes()[self.at..]);
             match self.peek() {
@@ -178,7 +196,7 @@ impl<'a> Scanner<'a> {
             }
         }
         self.at += 1;
-        Ok(())
+        Ok(&self.text[start..self.at - 1])
     }
 
     fn escape(&mut self) -> Result<(), JsonError> {
@@ -201,10 +219,12 @@ impl<'a> Scanner<'a> {
     /// A number or a literal.
     fn atom(&mut self) -> Result<(), JsonError> {
         const LITERALS: [&str; 6] = ["null", "true", "false", "NaN", "Infinity", "-Infinity"];
-        let rest = &self.text[self.at..];
-        if let Some(literal) = LITERALS.iter().find(|literal| rest.starts_with(**literal)) {
-            self.at += literal.len();
-            return Ok(());
+        if !matches!(self.peek(), Some(b'0'..=b'9')) {
+            let rest = &self.text[self.at..];
+            if let Some(literal) = LITERALS.iter().find(|literal| rest.starts_with(**literal)) {
+                self.at += literal.len();
+                return Ok(());
+            }
         }
         if self.peek() == Some(b'-') {
             self.at += 1;
@@ -241,17 +261,9 @@ impl<'a> Scanner<'a> {
 ///
 /// Eight at a time: a value of 32 bytes takes a quarter of what it takes byte by byte.
 fn plain_bytes(text: &[u8]) -> usize {
-    let ones = u64::MAX / 255;
-    let highs = ones << 7;
     let mut at = 0;
     while let Some(word) = text.get(at..).and_then(<[u8]>::first_chunk::<8>) {
-        let word = u64::from_le_bytes(*word);
-        // The lowest byte whose high bit is set here is below the bound; those above may be set by its
-        // borrow (Mycroft's test).
-        let below = |word: u64, bound: u64| word.wrapping_sub(ones * bound) & !word & highs;
-        let quote = below(word ^ (ones * u64::from(b'"')), 1);
-        let escape = below(word ^ (ones * u64::from(b'\\')), 1);
-        let found = quote | escape | below(word, 0x20);
+        let found = ends_within(u64::from_le_bytes(*word));
         if found != 0 {
             return at + found.trailing_zeros() as usize / 8;
         }
@@ -262,9 +274,55 @@ fn plain_bytes(text: &[u8]) -> usize {
     at + rest.iter().position(ends).unwrap_or(rest.len())
 }
 
+const ONES: u64 = u64::MAX / 255;
+const HIGHS: u64 = ONES << 7;
+
+/// The lowest byte whose high bit is set here is below the bound; those above may be set by its borrow
+/// (Mycroft's test).
+fn below(word: u64, bound: u64) -> u64 {
+    word.wrapping_sub(ONES * bound) & !word & HIGHS
+}
+
+/// The same of what ends a string, escapes, or may not be in one.
+fn ends_within(word: u64) -> u64 {
+    let quote = below(word ^ (ONES * u64::from(b'"')), 1);
+    let escape = below(word ^ (ONES * u64::from(b'\\')), 1);
+    quote | escape | below(word, 0x20)
+}
+
+/// Whether a text stands as it is between the quotes of an ASCII JSON string.
+pub(in crate::core) fn is_plain(text: &[u8]) -> bool {
+    let plain = |word| {
+        let word = u64::from_le_bytes(word);
+        let delete = below(word ^ (ONES * 0x7f), 1);
+        ends_within(word) | delete | (word & HIGHS) == 0
+    };
+    let (words, rest) = text.as_chunks::<8>();
+    let mut last = [b' '; 8];
+    last[..rest.len()].copy_from_slice(rest);
+    words.iter().all(|word| plain(*word)) && plain(last)
+}
+
 #[cfg(test)]
 mod tests {
-    use super::plain_bytes;
+    use super::{is_plain, plain_bytes};
+
+    #[test]
+    fn a_text_needs_escapes_where_one_of_its_bytes_does() {
+        for byte in 0..=u8::MAX {
+            let plain = matches!(byte, b' '..=b'~') && byte != b'"' && byte != b'\\';
+            for length in 1..20 {
+                for at in 0..length {
+                    for around in [b' ', b'~', b'!', b'#'] {
+                        let mut text = vec![around; length];
+                        text[at] = byte;
+                        assert_eq!(is_plain(&text), plain, "{byte:#x} at {at} of {length}");
+                    }
+                }
+            }
+        }
+        assert!(is_plain(b""));
+    }
 
     #[test]
     fn a_string_ends_where_it_does_byte_by_byte() {

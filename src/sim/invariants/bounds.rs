@@ -76,5 +76,6 @@ mod tests {
         fires(play.shows(filled("requests parked", 11, Some(10))), "11 requests parked");
         fires(play.shows(filled("bytes of writes", 2_001, Some(2_000))), "2001 bytes");
         fires(play.shows(filled("calls", 101, None)), "101 calls");
+        fires(play.shows(filled("requests remembered twice", 1, Some(0))), "1 requests");
     }
 }

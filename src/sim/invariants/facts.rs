@@ -218,7 +218,7 @@ impl Hold {
         let entry = audit.entry();
         let round = audit.round().map(|round| Round {
             number: round.number,
-            waiting: round.waiting.iter().cloned().collect(),
+            waiting: round.waiting.to_vec(),
             reads: audit.reads().collect(),
         });
         Hold {

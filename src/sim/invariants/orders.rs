@@ -70,7 +70,7 @@ impl Write {
             id: audit.id,
             version: audit.version,
             revision: audit.revision,
-            needed: audit.needed.iter().cloned().collect(),
+            needed: audit.needed.to_vec(),
             voted: audit.voted,
             acknowledged: audit.acknowledged,
             replies: audit.replies.to_vec(),
