@@ -3,7 +3,7 @@
 use std::hash::{BuildHasher, RandomState};
 use std::io;
 use std::path::{Path, PathBuf};
-use std::sync::mpsc::Sender;
+use std::sync::mpsc::{Sender, sync_channel};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
 use std::time::{Duration, SystemTime};
@@ -141,14 +141,15 @@ impl Node {
         let port = address.port();
         let (sink, hub) = notes::channel(limits.notes_max, quiet);
         let notes = hub.enter();
-        let (machine, Kept { jobs, written }) = build(port)?;
         let ending = Arc::new(Ending::default());
+        let (hand_over, handed) = sync_channel(1);
         let start = {
             let ending = ending.clone();
             move |runtime, listener| {
+                let Ok((machine, Kept { jobs, written })) = handed.recv() else { return };
                 let _guard = EndsWithThread(ending.clone());
                 let (synced, writer) = written.unzip();
-                let machine = Box::new(machine);
+                let machine = Box::<M>::new(machine);
                 let driver = Driver::new(machine, leader, limits, sink, ending, jobs);
                 run(runtime, driver, listener, synced);
                 // Whoever starts on the directory next finds all that was written, and the lock free.
@@ -158,6 +159,16 @@ impl Node {
         };
         let listen = || TcpListener::from_std(listener);
         let thread = runtime::spawn(format!("dht-{port}"), listen, start)?;
+        // Last, as only a node that runs gives a directory free again when it ends.
+        match build(port) {
+            Ok(built) => drop(hand_over.send(built)),
+            Err(error) => {
+                drop(hand_over);
+                // The port is free again then.
+                let _ = thread.join();
+                return Err(error);
+            }
+        }
         let thread = Mutex::new(Some(thread));
         Ok(Node { port, address: address.to_string(), notes, hub, ending, thread })
     }

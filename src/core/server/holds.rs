@@ -73,9 +73,11 @@ impl Hold {
         self.joiners(|sync| !sync.synced).cloned().collect()
     }
 
-    /// The joiners that a write is sent to without waiting for them.
+    /// The joiners that a write is sent to without waiting for them: none of those that it needs, whatever
+    /// a peer's entry says.
     pub(super) fn unsynced(&self) -> Ids {
-        self.joiners(|sync| !sync.is_needed()).cloned().collect()
+        let active = |id: &NodeId| self.entry.active.iter().any(|peer| peer.id() == id);
+        self.joiners(|sync| !sync.is_needed()).filter(|id| !active(id)).cloned().collect()
     }
 }
 

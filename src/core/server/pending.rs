@@ -122,7 +122,8 @@ impl Writes {
 
     /// Keeps the box of a write that was removed for another, where it holds little.
     pub(super) fn reuse(&mut self, write: Box<PendingWrite>) {
-        if self.spare.len() < SPARE_MAX && write.bytes() <= SPARE_BYTES_MAX {
+        let little = write.bytes() <= SPARE_BYTES_MAX && !write.replies.spilled();
+        if self.spare.len() < SPARE_MAX && little {
             self.spare.push(write);
         }
     }

@@ -48,7 +48,12 @@ impl<'a> Fields<'a> {
 
     /// Any value, behind this; `Some(None)` where something else stands here.
     fn value(&mut self, name: &str) -> Option<Option<&'a str>> {
-        if self.0.take(name) { self.0.value().ok().map(Some) } else { Some(None) }
+        if !self.0.take(name) {
+            return Some(None);
+        }
+        // White space before a value is not part of it.
+        let spaced = self.0.peek().is_some_and(|byte| byte.is_ascii_whitespace());
+        if spaced { None } else { self.0.value().ok().map(Some) }
     }
 }
 
@@ -94,6 +99,10 @@ mod tests {
             r#"{"cmd": "setr", "key": "k", "val": 1}"#,
             r#"{"cmd": "get", "key": "apple"} "#,
             r#"{"cmd": "get", "key": "apple"}x"#,
+            r#"{"cmd": "set", "key": "k", "val":  1}"#,
+            "{\"cmd\": \"set\", \"key\": \"k\", \"val\": \n\"abc\"}",
+            r#"{"cmd": "dht_write", "key": "k", "val":  {"a":1}, "dht": {"client": 7}}"#,
+            r#"{"cmd": "get", "key": "k", "dht":  null}"#,
         ] {
             assert!(request(text).is_none(), "{text}");
         }
@@ -104,8 +113,8 @@ mod tests {
         fn both_ways_read_the_same(
             cmd in prop::sample::select(&["get", "set", "dht_read", "dht_write", "setr"][..]),
             key in "[ -~\u{e9}\u{1f34f}]{0,20}",
-            value in prop::option::of(r#"("[ !#-Z]{0,40}"|-?[0-9]{1,9}|\[true,"\\n"\]|nul)"#),
-            dht in prop::option::of(r#"(null|1|\{"revision": [0-9]{1,9}\}|\{"a":1)"#),
+            value in prop::option::of(r#"[ \n]?("[ !#-Z]{0,40}"|-?[0-9]{1,9}|\[true,"\\n"\]|nul)"#),
+            dht in prop::option::of(r#"[ \n]?(null|1|\{"revision": [0-9]{1,9}\}|\{"a":1)"#),
             at in any::<usize>(),
             byte in prop::sample::select(&b" \"\\,:{}a0\n"[..]),
         ) {

@@ -2,7 +2,8 @@
 //!
 //! Everything that peers or clients can make grow stays under the limit that the machine names for
 //! it, and, where it is known how few ask, under what so few can fill: that shows what is never
-//! emptied long before a limit is met.
+//! emptied long before a limit is met. A limit of zero is a rule of its own: a server, which does not look
+//! for a request that has the newest version, counts in builds with assertions where it should have.
 
 use super::ring::Ring;
 use super::{LeaderStep, Rule, ServerStep, Verdict};
