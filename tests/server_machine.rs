@@ -212,6 +212,15 @@ fn numbers(out: &[Output], chunks: bool) -> Vec<u64> {
 }
 
 #[test]
+fn a_server_that_an_entry_names_twice_gets_a_write_once() {
+    let mut stage = Stage::new();
+    let mut strange = entry(1, 1, vec![stage.me(), peer("j")]);
+    strange.joining = vec![Joiner("j".into(), "j:1".to_owned(), 1)];
+    stage.assign(strange);
+    assert_eq!(numbers(&stage.request(&write("k", 1)), false).len(), 1);
+}
+
+#[test]
 fn a_part_that_is_sent_again_keeps_its_number() {
     let (mut stage, out) = with_joiner();
     let first = numbers(&out, true);

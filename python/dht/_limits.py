@@ -1,6 +1,7 @@
 """The limits that several parts of the package have to agree on."""
 
 import os
+import sys
 
 MESSAGE_BYTES_MAX = 16 * 1024 * 1024
 """The longest message that is sent or accepted, unless an option says else."""
@@ -10,6 +11,20 @@ TRANSFER_BYTES_PER_S = 16 * 1024 * 1024
 
 TRANSFER_BYTES_PER_S_MAX = 10_000_000_000
 """The highest such rate that an option takes."""
+
+
+def checked_message_bytes(limit: int) -> int:
+    """Return `message_bytes_max` as it was given.
+
+    Args:
+        limit: The longest message that is accepted or sent, in bytes.
+
+    Raises:
+        ValueError: It is below 1, or more than any machine has.
+    """
+    if not 1 <= limit <= sys.maxsize:
+        raise ValueError(f"message_bytes_max is {limit}; give a number of bytes from 1 on")
+    return limit
 
 
 def message_bytes_max() -> int:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Self
 from weakref import WeakKeyDictionary
 
 from dht import _codec, _dht, _locks
-from dht._limits import MESSAGE_BYTES_MAX
+from dht._limits import MESSAGE_BYTES_MAX, checked_message_bytes
 from dht.errors import DhtError, OutcomeUnknown
 
 if TYPE_CHECKING:  # who asks for no status does without
@@ -42,6 +42,9 @@ class AsyncClient:
         timeout: How long one call may take, in seconds.
         message_bytes_max: The longest message that is accepted or sent, in bytes.
 
+    Raises:
+        ValueError: The timeout or `message_bytes_max` makes no sense.
+
     Example:
         >>> with dht.Cluster() as cluster:
         ...     async with dht.AsyncClient(cluster.viewleader.address) as client:
@@ -62,7 +65,7 @@ class AsyncClient:
         self._viewleader = viewleader
         self._server = server
         self._timeout_ms = _codec.milliseconds(timeout)
-        self._message_bytes_max = message_bytes_max
+        self._message_bytes_max = checked_message_bytes(message_bytes_max)
         self._process = os.getpid()
         self._closed = False
         self._links: dict[asyncio.AbstractEventLoop, _Link] = {}

@@ -6,7 +6,7 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
 
 from dht import _codec, _dht, _locks
-from dht._limits import MESSAGE_BYTES_MAX
+from dht._limits import MESSAGE_BYTES_MAX, checked_message_bytes
 from dht.errors import OutcomeUnknown, ServerUnreachable
 
 if TYPE_CHECKING:  # `import dht` does without them
@@ -41,7 +41,7 @@ class Client:
         message_bytes_max: The longest message that is accepted or sent, in bytes.
 
     Raises:
-        ValueError: An address or the timeout makes no sense.
+        ValueError: An address, the timeout or `message_bytes_max` makes no sense.
 
     Example:
         >>> with dht.Cluster() as cluster, dht.Client(cluster.viewleader.address) as client:
@@ -63,7 +63,7 @@ class Client:
             viewleader=viewleader,
             server=server,
             timeout_ms=_codec.milliseconds(timeout),
-            message_bytes_max=message_bytes_max,
+            message_bytes_max=checked_message_bytes(message_bytes_max),
         )
         self._timeout = timeout
         self._name = viewleader

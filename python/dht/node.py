@@ -12,7 +12,12 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any, ClassVar, Self
 
 from dht import _dht, _home
-from dht._limits import MESSAGE_BYTES_MAX, TRANSFER_BYTES_PER_S, TRANSFER_BYTES_PER_S_MAX
+from dht._limits import (
+    MESSAGE_BYTES_MAX,
+    TRANSFER_BYTES_PER_S,
+    TRANSFER_BYTES_PER_S_MAX,
+    checked_message_bytes,
+)
 
 if TYPE_CHECKING:  # loaded when they are asked for
     from dht._log import Reader
@@ -181,7 +186,7 @@ class ViewLeader(_Runner):
     Raises:
         OSError: While it starts: the port cannot be bound, or the directory is in use, cannot be
             read or cannot be written.
-        ValueError: While it starts: `fsync` is none of these.
+        ValueError: `message_bytes_max` is below 1. While it starts: `fsync` is none of these.
 
     Example:
         >>> with ViewLeader(bind="127.0.0.1") as leader:
@@ -206,7 +211,8 @@ class ViewLeader(_Runner):
     ) -> None:
         super().__init__()
         self._record = (data_dir, fsync)
-        self._options = (port, bind, advertise, lease, listen, give_up_after, message_bytes_max)
+        longest = checked_message_bytes(message_bytes_max)
+        self._options = (port, bind, advertise, lease, listen, give_up_after, longest)
 
     def statistics(self) -> "LeaderStatistics":
         """Return the members and what becomes of the slots, as the view leader sees them now.
@@ -269,8 +275,8 @@ class Server(_Runner):
     Raises:
         OSError: While it starts: the port cannot be bound, or the directory is in use, cannot be
             read or cannot be written.
-        ValueError: `transfer_bytes_per_s` is negative or too large. While it starts: `fsync` is
-            none of these.
+        ValueError: `transfer_bytes_per_s` is negative or too large, or `message_bytes_max` is below
+            1. While it starts: `fsync` is none of these.
 
     Example:
         >>> with ViewLeader() as leader, Server(leader.address) as server:
@@ -297,7 +303,8 @@ class Server(_Runner):
         super().__init__()
         self._data = (data_dir, fsync)
         rate = transfer_bytes_per_s
-        self._options = (viewleader, port, bind, advertise, heartbeat, rate, message_bytes_max)
+        longest = checked_message_bytes(message_bytes_max)
+        self._options = (viewleader, port, bind, advertise, heartbeat, rate, longest)
         if not 0 <= transfer_bytes_per_s <= TRANSFER_BYTES_PER_S_MAX:
             raise ValueError(
                 f"transfer_bytes_per_s is {transfer_bytes_per_s}; "

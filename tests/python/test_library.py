@@ -5,7 +5,7 @@ from __future__ import annotations
 import subprocess
 import sys
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -105,6 +105,14 @@ def test_too_large(leader: dht.ViewLeader) -> None:
         with pytest.raises(dht.MessageTooLarge):
             client.setr("size", "x" * 2000)
         assert client.getr("size") == "small"
+
+
+@pytest.mark.parametrize("party", [dht.Client, dht.AsyncClient, dht.ViewLeader, dht.Server])
+@pytest.mark.parametrize("limit", [0, -1, 2**64])
+def test_a_limit_that_no_message_keeps_is_refused(party: Callable[..., object], limit: int) -> None:
+    """The error says what to give."""
+    with pytest.raises(ValueError, match=f"message_bytes_max is {limit}; give a number of bytes"):
+        party(message_bytes_max=limit)
 
 
 def test_a_planned_leave() -> None:
