@@ -175,13 +175,15 @@ def test_a_leave_that_nobody_arranges(cluster: Cluster) -> None:
 
 def test_what_is_not_settled_is_told(cluster: Cluster) -> None:
     """By address, and with what has become of it."""
-    slow = cluster.servers[0]  # what it holds does not get on its way
-    slow.pause()
+    holders = cluster.servers  # nothing that they hold gets on its way
+    for server in holders:
+        server.pause()
     added = cluster.add_server()
     late = "values are still on their way"  # where it has joined already
     with pytest.raises(TimeoutError, match=rf"after 0 s: ({added.address} is not in the|{late})"):
         cluster.wait_settled(0)
-    slow.resume()
+    for server in holders:
+        server.resume()
     cluster.wait_settled()
     cluster.viewleader.pause()
     with pytest.raises(TimeoutError, match=r"the view leader does not answer \(paused\)"):
