@@ -4,7 +4,6 @@
 use std::io;
 use std::sync::Arc;
 
-use tokio::runtime::LocalRuntime;
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 
 use super::client::ClientOptions;
@@ -30,11 +29,7 @@ impl Engine {
     /// Starts the thread.
     pub fn start() -> io::Result<Engine> {
         let (opened, news) = unbounded_channel();
-        let run = |runtime: LocalRuntime, ()| {
-            runtime.block_on(serve(news));
-            // A name service that does not answer must not hold up the end.
-            runtime.shutdown_background();
-        };
+        let run = |runtime, ()| runtime::run(runtime, serve(news));
         runtime::spawn("dht-client".to_owned(), || Ok(()), run)?;
         Ok(Engine { opened })
     }

@@ -142,14 +142,14 @@ impl Node {
         let (sink, hub) = notes::channel(limits.notes_max, quiet);
         let notes = hub.enter();
         let ending = Arc::new(Ending::default());
-        let (hand_over, handed) = sync_channel(1);
+        let (hand_over, handed) = sync_channel::<(M, Kept)>(1);
         let start = {
             let ending = ending.clone();
             move |runtime, listener| {
                 let Ok((machine, Kept { jobs, written })) = handed.recv() else { return };
                 let _guard = EndsWithThread(ending.clone());
                 let (synced, writer) = written.unzip();
-                let machine = Box::<M>::new(machine);
+                let machine = Box::new(machine);
                 let driver = Driver::new(machine, leader, limits, sink, ending, jobs);
                 run(runtime, driver, listener, synced);
                 // Whoever starts on the directory next finds all that was written, and the lock free.
@@ -336,7 +336,7 @@ fn run(
     listener: TcpListener,
     synced: Option<Synced>,
 ) {
-    runtime.block_on(async {
+    runtime::run(runtime, async {
         tokio::task::spawn_local(listener::accept(driver.clone(), listener));
         if let Some(synced) = synced {
             tokio::task::spawn_local(driver.clone().persisted(synced));
@@ -345,8 +345,6 @@ fn run(
         // panics, that has been reported.
         let _ = tokio::task::spawn_local(driver.run()).await;
     });
-    // A name service that does not answer must not hold up the end.
-    runtime.shutdown_background();
 }
 
 /// A number that nobody else draws: the standard library's random state comes from the system's

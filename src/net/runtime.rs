@@ -30,6 +30,13 @@ pub(super) fn spawn<S: 'static>(
     Ok(thread)
 }
 
+/// Does this work, and ends the runtime.
+pub(super) fn run<T>(runtime: LocalRuntime, work: impl Future<Output = T>) {
+    runtime.block_on(work);
+    // A name service that does not answer must not hold up the end.
+    runtime.shutdown_background();
+}
+
 fn open<S>(enter: impl FnOnce() -> io::Result<S>) -> io::Result<(LocalRuntime, S)> {
     let mut builder = Builder::new_current_thread();
     let runtime = builder.enable_io().enable_time().build_local(LocalOptions::default())?;

@@ -270,11 +270,6 @@ impl Server {
         out.push(Output::Send { addr, message });
     }
 
-    /// The same of a body that was written before, for several.
-    fn send_written(&mut self, id: &NodeId, body: &[u8], out: &mut Out) {
-        out.extend(self.addresses.written(&self.id, &self.addr, id, body));
-    }
-
     /// Learns where the servers of an entry are.
     fn learn_addresses(&mut self, entry: &Entry) {
         for peer in &entry.active {

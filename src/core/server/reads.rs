@@ -81,7 +81,9 @@ impl Server {
         }
         let number = self.next_number();
         let body = Body::Confirm { span, round: number }.encode();
-        waiting.iter().for_each(|id| self.send_written(id, &body, out));
+        for id in waiting.iter() {
+            out.extend(self.addresses.written(&self.id, &self.addr, id, &body));
+        }
         self.want_retry();
         if let Some(primary) = self.holds.at_mut(slot).and_then(|hold| hold.primary()) {
             primary.round = Some(Round { number, waiting, reads });

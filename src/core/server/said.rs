@@ -6,6 +6,7 @@
 
 use super::reads::ReadExtension;
 use super::writes::WriteExtension;
+use crate::core::wire::scanner::Scanner;
 
 /// Reads the `dht` of `dht_write`; an error says what is wrong with it.
 pub(super) fn of_write(text: &str) -> serde_json::Result<WriteExtension> {
@@ -18,57 +19,34 @@ pub(super) fn of_read(text: &str) -> serde_json::Result<ReadExtension> {
 }
 
 fn usual_write(text: &str) -> Option<WriteExtension> {
-    let mut rest = Rest(text.as_bytes());
-    rest.is("{\"client\": ")?;
-    let client = rest.number()?;
-    rest.is(", \"number\": ")?;
-    let number = rest.number()?;
-    rest.is(", \"revision\": ")?;
-    let revision = rest.number()?;
-    let mut said = WriteExtension { client, number, revision, ..WriteExtension::default() };
-    if rest.is(", \"since\": [").is_some() {
-        let revision = rest.number()?;
-        rest.is(",")?;
-        said.since = Some((revision, rest.number()?));
-        rest.is("]")?;
+    let mut scanner = Scanner::new(text);
+    let mut said = WriteExtension {
+        client: number(&mut scanner, "{\"client\": ")?,
+        number: number(&mut scanner, ", \"number\": ")?,
+        revision: number(&mut scanner, ", \"revision\": ")?,
+        ..WriteExtension::default()
+    };
+    if scanner.take(", \"since\": [") {
+        said.since = Some((scanner.number()?, number(&mut scanner, ",")?));
+        scanner.take("]").then_some(())?;
     }
-    rest.ends().then_some(said)
+    ends(&mut scanner).then_some(said)
 }
 
 fn usual_read(text: &str) -> Option<ReadExtension> {
-    let mut rest = Rest(text.as_bytes());
-    rest.is("{\"revision\": ")?;
-    let said = ReadExtension { revision: rest.number()? };
-    rest.ends().then_some(said)
+    let mut scanner = Scanner::new(text);
+    let revision = number(&mut scanner, "{\"revision\": ")?;
+    ends(&mut scanner).then_some(ReadExtension { revision })
 }
 
-/// What has not been read yet.
-struct Rest<'a>(&'a [u8]);
+/// The number behind these bytes, where both are next.
+fn number(scanner: &mut Scanner<'_>, behind: &str) -> Option<u64> {
+    if scanner.take(behind) { scanner.number() } else { None }
+}
 
-impl Rest<'_> {
-    /// Takes these bytes, where they are next.
-    fn is(&mut self, bytes: &str) -> Option<()> {
-        self.0 = self.0.strip_prefix(bytes.as_bytes())?;
-        Some(())
-    }
-
-    /// Whether the object ends here, and with it the text.
-    fn ends(&self) -> bool {
-        self.0 == b"}"
-    }
-
-    /// Takes a number in its one form, where one is next.
-    fn number(&mut self) -> Option<u64> {
-        let (first, mut number) = (*self.0.first()?, 0_u64);
-        while let Some((digit @ b'0'..=b'9', rest)) = self.0.split_first() {
-            number = number.checked_mul(10)?.checked_add(u64::from(digit - b'0'))?;
-            self.0 = rest;
-            if number == 0 {
-                break;
-            }
-        }
-        first.is_ascii_digit().then_some(number)
-    }
+/// Whether the object ends here, and with it the text.
+fn ends(scanner: &mut Scanner<'_>) -> bool {
+    scanner.take("}") && scanner.is_at_end()
 }
 
 #[cfg(test)]

@@ -53,7 +53,6 @@ impl Json {
     pub fn parse(text: &[u8]) -> Result<Json, JsonError> {
         let text = std::str::from_utf8(text).map_err(|_| JsonError::NotUtf8)?;
         let mut scanner = Scanner::new(text);
-        scanner.space();
         let value = scanner.value()?;
         scanner.end()?;
         Ok(Json::from_raw(value))

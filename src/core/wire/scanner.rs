@@ -10,7 +10,7 @@ type Open = SmallVec<[u8; 16]>;
 
 /// Walks over JSON text without building anything; depth is kept on the heap, so no input can
 /// exhaust the stack.
-pub(super) struct Scanner<'a> {
+pub(in crate::core) struct Scanner<'a> {
     text: &'a str,
     at: usize,
     /// Whether a string had an escape.
@@ -18,7 +18,7 @@ pub(super) struct Scanner<'a> {
 }
 
 impl<'a> Scanner<'a> {
-    pub(super) fn new(text: &'a str) -> Self {
+    pub(in crate::core) fn new(text: &'a str) -> Self {
         Scanner { text, at: 0, escaped: false }
     }
 
@@ -33,14 +33,14 @@ impl<'a> Scanner<'a> {
     }
 
     /// Takes these bytes, where they are next; whether they are.
-    pub(super) fn take(&mut self, bytes: &str) -> bool {
+    pub(in crate::core) fn take(&mut self, bytes: &str) -> bool {
         let next = self.text.as_bytes()[self.at..].starts_with(bytes.as_bytes());
         self.at += if next { bytes.len() } else { 0 };
         next
     }
 
     /// Whether nothing is left, not even white space.
-    pub(super) fn is_at_end(&self) -> bool {
+    pub(in crate::core) fn is_at_end(&self) -> bool {
         self.at == self.text.len()
     }
 
@@ -80,7 +80,6 @@ impl<'a> Scanner<'a> {
             let name = self.string()?;
             self.space();
             self.expect(b':')?;
-            self.space();
             fields.push(name, self.value()?);
             self.space();
             match self.peek() {
@@ -101,7 +100,6 @@ impl<'a> Scanner<'a> {
             return Ok(items);
         }
         loop {
-            self.space();
             items.push(Json::from_raw(self.value()?));
             self.space();
             match self.peek() {
@@ -113,8 +111,9 @@ impl<'a> Scanner<'a> {
         Ok(items)
     }
 
-    /// Any value; returns its text.
+    /// Any value; returns its text, without the white space before it.
     pub(super) fn value(&mut self) -> Result<&'a str, JsonError> {
+        self.space();
         let start = self.at;
         if self.peek() == Some(b'"') {
             // Most are strings, and nothing is open around them.
@@ -214,6 +213,13 @@ impl<'a> Scanner<'a> {
             _ => return self.broken(),
         }
         Ok(())
+    }
+
+    /// A whole number; `None` where none is next that fits.
+    pub(in crate::core) fn number(&mut self) -> Option<u64> {
+        let start = self.at;
+        self.atom().ok()?;
+        self.text[start..self.at].parse().ok()
     }
 
     /// A number or a literal.

@@ -159,11 +159,6 @@ impl Kind {
         meets.is_empty() || meets.iter().any(|what| counts.contains_key(*what))
     }
 
-    /// Whether it cuts servers off from one another, which is nothing where they say nothing.
-    pub(super) fn cuts(self) -> bool {
-        matches!(self, Kind::Cut | Kind::CutOneWay | Kind::Isolate | Kind::CutFromLeader)
-    }
-
     /// What is counted where such a fault meets a message, or a client is where it is to die.
     pub(super) fn meets(self) -> &'static [&'static str] {
         match self {

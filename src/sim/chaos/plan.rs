@@ -160,8 +160,8 @@ impl Plan {
             }
         }
         if self.later.is_empty() && self.is_over() {
-            // A cut that met nothing, as nothing passed there, has to be made once more.
-            let unmet = self.planned.iter().filter(|kind| kind.cuts() && !world.has_met(**kind));
+            // What met nothing, such as a cut where nothing passed, has to happen once more.
+            let unmet = self.planned.iter().filter(|kind| !world.has_met(**kind));
             self.to_come.extend(unmet);
         }
         if now < self.next_at || self.to_come.is_empty() {
