@@ -45,6 +45,7 @@ __all__ = [
     "judge_history",
     "read_json",
     "read_pair",
+    "stay_at_end",
 ]
 
 __version__: Final[str]
@@ -130,6 +131,9 @@ def end_calls() -> None:
 
     A thread that is in one, or makes one, stays there.
     """
+
+def stay_at_end() -> None:
+    """Keep this thread where it is, once another one ends the interpreter; else do nothing."""
 
 def end_waits(timeout_ms: int) -> bool:
     """Say that the interpreter is about to end: nobody waits for a node any more.

@@ -139,6 +139,8 @@ class _Runner(ABC):
     def _started(self) -> _dht.Node:
         node = self._node
         if node is None:
+            # A daemon thread is not to hear of a node that the end of the interpreter has stopped.
+            _dht.stay_at_end()
             raise RuntimeError("not running; call start() first, or use `with`")
         return node
 

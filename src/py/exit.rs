@@ -76,6 +76,13 @@ pub(super) fn end_calls() {
     LAST.get_or_init(|| thread::current().id());
 }
 
+/// Keeps the calling thread where it is, once another one ends the interpreter; else does nothing.
+#[pyfunction]
+#[pyo3(signature = ())]
+pub(super) fn stay_at_end(py: Python<'_>) {
+    detach_call(py, || ());
+}
+
 /// Ends all waits, and those to come; whether they all ended within `timeout_ms`.
 #[pyfunction]
 #[pyo3(signature = (timeout_ms))]

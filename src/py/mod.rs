@@ -37,6 +37,8 @@ mod _dht {
     #[pymodule_export]
     use super::exit::end_waits;
     #[pymodule_export]
+    use super::exit::stay_at_end;
+    #[pymodule_export]
     use super::hash::hash_key;
     #[pymodule_export]
     use super::history::judge_history;

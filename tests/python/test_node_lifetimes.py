@@ -177,6 +177,13 @@ OPEN_AT_THE_END = {
             threading.Thread(target=waits[0], args=waits[1], daemon=True).start()
         threading.Event().wait(0.2)
     """,
+    "addresses on daemon threads": """
+        def again():
+            while True:
+                server.address
+        for _ in range(2):
+            threading.Thread(target=again, daemon=True).start()
+    """,
     "a log": """
         import logging
         log = logging.getLogger("dht")

@@ -1,8 +1,8 @@
 //! What clients say beside a name and a value: the field `dht` of `dht_write` and `dht_read`.
 //!
 //! Our own clients write the fields always in one order, with nothing that needs a parser. That is read
-//! here in 300 instructions, where serde takes 1,600 of the 36,000 of a `setr` with three copies. Whatever
-//! differs from it in a single byte is left to serde, and every error is serde's.
+//! here in half of the instructions that serde takes, 1,600 of the 36,000 of a `setr` with three copies.
+//! Whatever differs from it in a single byte is left to serde, and every error is serde's.
 
 use super::reads::ReadExtension;
 use super::writes::WriteExtension;
