@@ -1,5 +1,6 @@
 """Rows about many names: memory, a server that joins, and whether anything grows."""
 
+import mmap
 import struct
 import subprocess
 import time
@@ -18,6 +19,7 @@ CLIENTS_WHILE_MOVING = 2
 BEFORE_SECONDS = 2.0
 JOINS = 5
 SETTLE_SECONDS_MAX = 300.0
+WARM_BYTES = 512 * 1024 * 1024
 UNPACED = ("--transfer-rate", "0")
 
 
@@ -143,6 +145,7 @@ def join(
     gauge: Gauge, parties: Parties, leader: Party, has_joined: Callable[[], None] = lambda: None
 ) -> Joined:
     """Have a fourth server join, and leave again; `has_joined` is called in between."""
+    warm_memory()
     joiner = parties.server(leader)
     came = time.time()
     wait_until(partial(settled, leader, 4), "the fourth server to have its share")
@@ -154,6 +157,21 @@ def join(
     ask(joiner.address, {"cmd": "dht_leave", "dht": 1})
     wait_until(partial(settled, leader, 3), "the three to have all names again")
     return Joined(received, held, came, after, copied)
+
+
+def warm_memory() -> None:
+    """Have the system own the memory that is needed next.
+
+    A virtual machine may get memory from its host when it is touched, and give it back after
+    seconds without use. That can take twenty times as long as to clear a page, and whom it meets is
+    chance.
+    """
+    if not hasattr(mmap, "MADV_HUGEPAGE"):
+        return
+    with mmap.mmap(-1, WARM_BYTES, mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS) as memory:
+        memory.madvise(mmap.MADV_HUGEPAGE)
+        for start in range(0, WARM_BYTES, mmap.PAGESIZE):
+            memory[start] = 1
 
 
 def work_meanwhile(samples: Path, before: float, joined: Joined) -> Noticed:

@@ -13,7 +13,8 @@ use dht::core::ring::Ring;
 use dht::core::server::{Server, ServerConfig};
 use dht::core::wire::frame;
 use dht::core::wire::json::{Json, Object};
-use dht::core::wire::peer::{Body, Cell, Executed, Part, PeerMessage, RequestId, Version};
+use dht::core::wire::part::Part;
+use dht::core::wire::peer::{Body, Cell, Executed, PeerMessage, RequestId, Version};
 use dht::core::wire::request::Request;
 use dht::core::wire::text::Text;
 

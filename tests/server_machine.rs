@@ -21,7 +21,8 @@ use dht::core::machine::{CallError, Input, Machine, Note, Origin, Output, ReplyT
 use dht::core::server::{Server, ServerConfig};
 use dht::core::wire::cells::CellRef;
 use dht::core::wire::json::{Json, Object};
-use dht::core::wire::peer::{Body, Cell, Part, Version};
+use dht::core::wire::part::Part;
+use dht::core::wire::peer::{Body, Cell, Version};
 use dht::core::wire::text::Text;
 use stage::{READ, Stage, entry, leader_call, peer, replies, said_to};
 

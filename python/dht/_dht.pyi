@@ -46,6 +46,7 @@ __all__ = [
     "read_json",
     "read_pair",
     "stay_at_end",
+    "use_large_pages",
 ]
 
 __version__: Final[str]
@@ -124,6 +125,13 @@ def read_pair(line: str) -> tuple[str, str]:
 
     Raises:
         ValueError: It is no such line.
+    """
+
+def use_large_pages() -> None:
+    """Have the heap of this process grow in pages of 2 MiB, where the system can do that.
+
+    For a process that is a server and nothing else, before a node is started: what is freed stays
+    with the process.
     """
 
 def end_calls() -> None:

@@ -8,6 +8,7 @@ mod errors;
 mod exit;
 mod fork;
 mod hash;
+mod heap;
 mod history;
 mod json;
 mod listener;
@@ -40,6 +41,8 @@ mod _dht {
     use super::exit::stay_at_end;
     #[pymodule_export]
     use super::hash::hash_key;
+    #[pymodule_export]
+    use super::heap::use_large_pages;
     #[pymodule_export]
     use super::history::judge_history;
     #[pymodule_export]

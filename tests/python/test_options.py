@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import platform
 import re
 import signal
 import socket
 import subprocess
 from collections.abc import Callable
+from pathlib import Path
 from subprocess import PIPE
 
 import pytest
@@ -15,6 +17,8 @@ from conftest import StartProgram
 from harness import answers, clean_env, run, script, wait_until
 from rawwire import Connection, ask
 from rings import Ring
+
+LARGE_PAGES = Path("/sys/kernel/mm/transparent_hugepage")
 
 
 def test_environment_variables_set_the_same(start: StartProgram) -> None:
@@ -38,6 +42,23 @@ def test_an_option_wins_over_the_environment(start: StartProgram) -> None:
     """What is said on the command line counts."""
     leader = start(script("viewleader.py", "--port", "0"), clean_env(DHT_PORT="1"))
     wait_until(lambda: answers(leader.port, "query_servers"), what="the view leader")
+
+
+def test_the_heap_of_a_server_is_in_large_pages(start: StartProgram) -> None:
+    """Where the system can do that; the address space costs no memory."""
+    leader = start(script("viewleader.py", "--port", "0"))
+    server = start(script("server.py", "--port", "0", "--viewleader", leader.address))
+    wait_until(lambda: answers(server.port, "dht_stats"), what="the server")
+    maps = Path(f"/proc/{server.process.pid}/smaps").read_text()
+    heap = re.findall(
+        r"\[heap\]\nSize: +(\d+) kB\n(?:.*\n)*?Rss: +(\d+) kB\n(?:.*\n)*?VmFlags: (.*)", maps
+    )
+    large = [(int(size), int(rss)) for size, rss, flags in heap if "hg" in flags.split()]
+    can = platform.libc_ver()[0] == "glibc" and LARGE_PAGES.exists()
+    assert bool(large) == can, maps
+    for size, rss in large:
+        assert size >= 256 * 1024
+        assert rss < 16 * 1024
 
 
 def test_quiet(make_ring: Callable[..., Ring]) -> None:

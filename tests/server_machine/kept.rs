@@ -8,7 +8,8 @@ use dht::core::machine::{CallError, Input, Machine, Note, Origin, Output, ReplyT
 use dht::core::server::data::Row;
 use dht::core::server::{Server, ServerConfig};
 use dht::core::wire::cells::CellRef;
-use dht::core::wire::peer::{Body, Part, RequestId, Version};
+use dht::core::wire::part::Part;
+use dht::core::wire::peer::{Body, RequestId, Version};
 
 use super::stage::{READ, Stage, entry, leader_call, peer, replies, said_to};
 

@@ -74,6 +74,8 @@ def _run(argv: Sequence[str] | None) -> int:
     )
     args = _parser.finish(parser, parser.parse_args(argv), OPTIONS)
 
+    _dht.use_large_pages()
+
     def start(port: int) -> _dht.Node:
         return _dht.Node.server(
             viewleader=args.viewleader,

@@ -6,7 +6,8 @@ use std::sync::Arc;
 
 use crate::core::assignment::NodeId;
 use crate::core::machine::Output;
-use crate::core::wire::peer::PeerMessage;
+use crate::core::wire::part::PartRef;
+use crate::core::wire::peer::{Body, PeerMessage};
 
 /// The servers that this one knows, by identity.
 #[derive(Debug, Default)]
@@ -95,6 +96,19 @@ impl Addresses {
         Some((known.addr.clone(), &known.head.as_ref()?.bytes))
     }
 
+    /// Such a message, of a body whose part is at hand.
+    pub(super) fn with_part(
+        &mut self,
+        from: &NodeId,
+        from_addr: &Arc<str>,
+        to: &NodeId,
+        body: &Body<'_>,
+        part: PartRef<'_>,
+    ) -> Option<Output> {
+        let (addr, head) = self.head(from, from_addr, to)?;
+        Some(Output::Send { addr, message: PeerMessage::with_part(head, body, &part) })
+    }
+
     /// Such a message, of a body that was written before, for several.
     pub(super) fn written(
         &mut self,
@@ -111,7 +125,6 @@ impl Addresses {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::core::wire::peer::Body;
 
     #[test]
     fn a_message_begins_with_who_sends_it_now() {

@@ -13,6 +13,7 @@ use crate::core::planted::{Planted, planted};
 use crate::core::wire::cells::CellRef;
 use crate::core::wire::json::Json;
 use crate::core::wire::peer::{Cell, Executed, RequestId, Version};
+use crate::core::wire::recent::Recent;
 use crate::core::wire::text::Text;
 
 /// The first byte of a key: what kind of row it is.
@@ -162,6 +163,13 @@ impl Log {
             return;
         }
         self.push(|| put(request_key(slot, executed.id), &value));
+    }
+
+    /// The same of several.
+    pub(super) fn requests(&mut self, slot: Slot, all: &Recent) {
+        if self.0.is_some() {
+            all.iter().for_each(|executed| self.request(slot, executed));
+        }
     }
 
     /// A request is forgotten.

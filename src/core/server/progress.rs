@@ -85,7 +85,8 @@ impl Server {
     /// since new writes go to the joiner as well.
     fn transfer<'a>(&'a self, hold: &Hold, id: &'a NodeId, sync: &Sync) -> Transfer<'a> {
         let (start, end) = (hold.entry.start, hold.entry.end);
-        let missing = self.size_of(sync.todo.keys().chain(sync.flight.keys()).copied());
+        let on_their_way = sync.flight.iter().map(|(slot, _)| slot);
+        let missing = self.size_of(sync.todo.keys().copied().chain(on_their_way));
         let all = self.size_of(self.store.filled(start, end));
         Transfer {
             start,

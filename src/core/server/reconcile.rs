@@ -12,7 +12,8 @@ use crate::core::assignment::{NodeId, Span};
 use crate::core::hash::Slot;
 use crate::core::machine::Millis;
 use crate::core::planted::{Planted, planted};
-use crate::core::wire::peer::{Body, Part};
+use crate::core::wire::part::Part;
+use crate::core::wire::peer::Body;
 use crate::core::wire::text::Text;
 
 /// How many slots are fetched at once, for each range. Few, since one may hold a value of the
@@ -107,7 +108,12 @@ impl Server {
     /// A new primary fetches a slot from us.
     pub(super) fn give(&mut self, from: &NodeId, span: Span, after: Option<Text>, out: &mut Out) {
         let part = self.store.part(span.0, after.as_ref());
-        self.send(from, Body::Pulled { span, after, part }, out);
+        let body = Body::Pulled { span, after, part: Part::default() };
+        let pulled = self.addresses.with_part(&self.id, &self.addr, from, &body, part);
+        if let Some(pulled) = pulled {
+            self.promise(out);
+            out.push(pulled);
+        }
     }
 
     /// A part of a slot that we fetched.

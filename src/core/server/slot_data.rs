@@ -5,7 +5,7 @@ use std::hint::black_box;
 use super::data::Memory;
 use super::leaves::Leaves;
 use crate::core::hash::mix;
-use crate::core::wire::peer::{RequestId, Version};
+use crate::core::wire::peer::Version;
 use crate::core::wire::recent::Recent;
 
 /// One slot's content.
@@ -38,16 +38,12 @@ impl SlotData {
     /// What tells the remembered requests from others, in whatever order they came. Two replicas of
     /// equal cells may differ in them: of two writes of a name the later hides the earlier.
     fn memory(&self) -> u64 {
-        let recent = self.recent.iter().map(|known| {
-            let RequestId { client, number } = known.id;
-            mix(mix(mix(client) ^ number) ^ of_version(known.version))
-        });
         let Memory { forgotten, forgotten_repeats } = self.memory;
         let [forgotten, repeats] = [forgotten, forgotten_repeats].map(|version| match version {
             version if version == Version::default() => 0,
             version => of_version(version),
         });
-        recent.fold(forgotten.rotate_left(1) ^ repeats.rotate_left(2), |all, one| all ^ one)
+        self.recent.digest() ^ forgotten.rotate_left(1) ^ repeats.rotate_left(2)
     }
 }
 

@@ -8,7 +8,8 @@ use super::slot_data::{SlotData, fingerprint};
 use crate::core::hash::{SLOT_COUNT, Slot};
 use crate::core::planted::{Planted, planted};
 use crate::core::wire::cells::{CellRef, Cells};
-use crate::core::wire::peer::{Executed, Part, RequestId, Version};
+use crate::core::wire::part::{Part, PartRef};
+use crate::core::wire::peer::{Executed, RequestId, Version};
 use crate::core::wire::recent::Recent;
 use crate::core::wire::text::Text;
 
@@ -123,7 +124,7 @@ impl Store {
             return all.iter().for_each(|executed| self.remember(slot, executed));
         }
         // To look for each among the others took longer than all the rest of a slot's sync.
-        all.iter().for_each(|executed| self.log.request(slot, executed));
+        self.log.requests(slot, &all);
         data.recent = all;
         // The sender may have been told to remember more.
         self.shed(slot, false);
@@ -225,19 +226,16 @@ impl Store {
     }
 
     /// A slot's content from behind `after` on, as much as goes into one part.
-    pub(super) fn part(&self, slot: Slot, after: Option<&Text>) -> Part {
-        let mut part = Part { last: true, ..Part::default() };
+    pub(super) fn part(&self, slot: Slot, after: Option<&Text>) -> PartRef<'_> {
         let Some(data) = self.slot(slot) else {
-            return part;
+            return PartRef { last: true, ..PartRef::default() };
         };
-        (part.cells, part.last) = data.cells.part(after.map(Text::as_bytes), self.part_bytes_max);
-        if !part.last {
-            return part;
+        let (cells, last) = data.cells.part(after.map(Text::as_bytes), self.part_bytes_max);
+        if !last {
+            return PartRef { cells, ..PartRef::default() };
         }
-        part.recent = data.recent.clone();
-        part.forgotten = data.memory.forgotten;
-        part.forgotten_repeats = data.memory.forgotten_repeats;
-        part
+        let Memory { forgotten, forgotten_repeats } = data.memory;
+        PartRef { cells, recent: Some(&data.recent), forgotten, forgotten_repeats, last }
     }
 
     /// Takes what a part brings that is newer, and tells of each cell that it took.
@@ -245,7 +243,7 @@ impl Store {
         let Part { cells, recent, forgotten, forgotten_repeats, .. } = part;
         let filled = self.slot(slot).is_some_and(|data| data.cells.len() > 0);
         if !filled && !cells.is_empty() {
-            self.fill(slot, &cells, &mut taken);
+            self.fill(slot, cells, &mut taken);
         } else {
             cells.iter().filter(|cell| self.apply(slot, *cell)).for_each(&mut taken);
         }
@@ -258,7 +256,7 @@ impl Store {
     }
 
     /// Takes cells into a slot that has none.
-    fn fill(&mut self, slot: Slot, cells: &Cells, taken: &mut impl FnMut(CellRef<'_>)) {
+    fn fill(&mut self, slot: Slot, cells: Cells, taken: &mut impl FnMut(CellRef<'_>)) {
         let data = self.slots[usize::from(slot)].get_or_insert_default();
         data.cells = Leaves::of(cells, |cell| {
             data.fingerprint ^= fingerprint(cell.name, cell.version);
@@ -322,7 +320,7 @@ impl Store {
             self.log.wipe(slot, slot + 1);
             let Some(data) = self.slots[usize::from(slot)].as_deref() else { continue };
             data.cells.iter().for_each(|cell| self.log.cell(slot, cell));
-            data.recent.iter().for_each(|executed| self.log.request(slot, executed));
+            self.log.requests(slot, &data.recent);
             self.log.memory(slot, &data.memory);
         }
     }

@@ -7,7 +7,8 @@ use crate::core::assignment::{NodeId, Span};
 use crate::core::hash::Slot;
 use crate::core::machine::Millis;
 use crate::core::planted::{Planted, planted};
-use crate::core::wire::peer::{Body, Part};
+use crate::core::wire::part::Part;
+use crate::core::wire::peer::Body;
 use crate::core::wire::text::Text;
 
 /// How many bytes of parts may be on their way to one server before no further part is sent. What
@@ -113,7 +114,7 @@ impl Server {
     fn flight_bytes(&mut self, id: &NodeId) -> usize {
         let primaries = self.holds.iter_mut().filter_map(|hold| hold.primary());
         let syncs = primaries.filter_map(|primary| transfer(primary, id));
-        syncs.flat_map(|sync| sync.flight.values()).map(|flight| flight.bytes).sum()
+        syncs.map(|sync| sync.flight.bytes()).sum()
     }
 
     /// Sends what of a slot stands behind a name, as much as goes into one part.
@@ -128,13 +129,14 @@ impl Server {
         if after.is_none() && self.has_same(span.0, id) {
             return self.send_keep(now, span, id, out);
         }
-        let part = self.store.part(span.0, after.as_ref());
-        let next = part.cells.last().filter(|_| !part.last).map(|cell| cell.to_name());
         let fresh = self.next_number();
+        let part = self.store.part(span.0, after.as_ref());
+        let cut = if part.last { None } else { part.cells.last() };
+        let next = cut.map(|cell| cell.to_name());
         let Some(hold) = self.holds.at_mut(span.0) else { return };
         let paced = hold.is_paced();
         let Some(sync) = hold.primary().and_then(|primary| transfer(primary, id)) else { return };
-        let before = sync.flight.get(&span.0).filter(|flight| flight.after == after);
+        let before = sync.flight.get(span.0).filter(|flight| flight.after == after);
         // Sent again it keeps its number, so that an acknowledgement counts however late it is. The
         // content may be cut elsewhere now: what goes on from the earlier cut misses nothing.
         let (number, next) = match before {
@@ -149,7 +151,8 @@ impl Server {
         if paced {
             self.pace.spend(bytes);
         }
-        self.send(id, Body::Chunk { span, number, part }, out);
+        let body = Body::Chunk { span, number, part: Part::default() };
+        out.extend(self.addresses.with_part(&self.id, &self.addr, id, &body, part));
         self.want_retry();
     }
 
@@ -197,10 +200,10 @@ impl Server {
         let Some(sync) = hold.primary().and_then(|primary| transfer(primary, from)) else {
             return;
         };
-        if sync.flight.get(&slot).is_none_or(|flight| flight.number != number) {
+        if sync.flight.get(slot).is_none_or(|flight| flight.number != number) {
             return;
         }
-        let next = sync.flight.remove(&slot).and_then(|flight| flight.next);
+        let next = sync.flight.remove(slot).and_then(|flight| flight.next);
         if next.is_some() && !planted(Planted::PartsLeftOut) {
             sync.todo.insert(slot, next);
         }
@@ -282,9 +285,9 @@ impl Server {
         let mut ids = Vec::new();
         for (id, sync) in transfers {
             ids.push(id.clone());
-            for (slot, flight) in &sync.flight {
+            for (slot, flight) in sync.flight.iter() {
                 if flight.sent_at + patience_ms <= now {
-                    late.push((id.clone(), *slot, flight.after.clone()));
+                    late.push((id.clone(), slot, flight.after.clone()));
                 }
             }
         }

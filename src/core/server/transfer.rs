@@ -21,7 +21,7 @@ pub(super) struct Sync {
     /// is all of the slot.
     pub(super) todo: BTreeMap<Slot, Option<Text>>,
     /// Slots on their way.
-    pub(super) flight: BTreeMap<Slot, Flight>,
+    pub(super) flight: Flights,
     /// Whether the server has shown that it stands at our revision (and so has put aside what it had
     /// from before).
     pub(super) begun: bool,
@@ -48,6 +48,59 @@ pub(super) struct Flight {
     pub(super) next: Option<Text>,
     pub(super) sent_at: Millis,
     pub(super) bytes: usize,
+}
+
+/// Parts that were sent and not acknowledged, of each slot at most one.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Flights {
+    of: BTreeMap<Slot, Flight>,
+    /// Invariant: those of all together.
+    bytes: usize,
+}
+
+impl Flights {
+    pub(super) fn len(&self) -> usize {
+        self.of.len()
+    }
+
+    pub(super) fn is_empty(&self) -> bool {
+        self.of.is_empty()
+    }
+
+    /// How many bytes all have.
+    pub(super) fn bytes(&self) -> usize {
+        self.bytes
+    }
+
+    pub(super) fn get(&self, slot: Slot) -> Option<&Flight> {
+        self.of.get(&slot)
+    }
+
+    pub(super) fn iter(&self) -> impl Iterator<Item = (Slot, &Flight)> {
+        self.of.iter().map(|(slot, flight)| (*slot, flight))
+    }
+
+    pub(super) fn insert(&mut self, slot: Slot, flight: Flight) {
+        self.bytes += flight.bytes;
+        if let Some(before) = self.of.insert(slot, flight) {
+            self.bytes -= before.bytes;
+        }
+    }
+
+    pub(super) fn remove(&mut self, slot: Slot) -> Option<Flight> {
+        let flight = self.of.remove(&slot)?;
+        self.bytes -= flight.bytes;
+        Some(flight)
+    }
+
+    fn retain(&mut self, inside: impl Fn(&Slot) -> bool) {
+        self.of.retain(|slot, _| inside(slot));
+        self.bytes = self.of.values().map(|flight| flight.bytes).sum();
+    }
+
+    fn take(&mut self) -> BTreeMap<Slot, Flight> {
+        std::mem::take(self).of
+    }
 }
 
 impl Flight {
@@ -104,21 +157,21 @@ impl Sync {
 
     /// A slot is to be sent, all of it, whatever of it was sent before.
     pub(super) fn send_again(&mut self, slot: Slot) {
-        self.flight.remove(&slot);
+        self.flight.remove(slot);
         self.todo.insert(slot, None);
     }
 
     /// Keeps the slots for which `inside` holds.
     pub(super) fn keep(&mut self, inside: &impl Fn(&Slot) -> bool) {
         self.todo.retain(|slot, _| inside(slot));
-        self.flight.retain(|slot, _| inside(slot));
+        self.flight.retain(inside);
         self.offers.retain(|slot, _| inside(slot));
     }
 
     /// A new revision has begun: what is on its way will be refused, so it starts again. What was
     /// acknowledged before it is held.
     pub(super) fn restart_flight(&mut self) {
-        let flight = std::mem::take(&mut self.flight).into_iter();
+        let flight = self.flight.take().into_iter();
         self.todo.extend(flight.map(|(slot, flight)| (slot, flight.after)));
         self.reported = false;
     }

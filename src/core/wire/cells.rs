@@ -202,18 +202,23 @@ impl Cells {
 
     /// Those with names above this one.
     pub fn after(&self, name: &[u8]) -> impl Iterator<Item = CellRef<'_>> {
-        self.starting_at(self.find(name).at.end)
+        self.run_after(name).iter()
+    }
+
+    /// All of them.
+    pub(in crate::core) fn run(&self) -> Run<'_> {
+        Run(&self.bytes)
+    }
+
+    /// Those with names above this one.
+    pub(in crate::core) fn run_after(&self, name: &[u8]) -> Run<'_> {
+        Run(&self.bytes[self.find(name).at.end..])
     }
 
     /// The one of this name.
     pub fn get(&self, name: &[u8]) -> Option<CellRef<'_>> {
         let place = self.find(name);
         place.held.and_then(|_| self.starting_at(place.at.start).next())
-    }
-
-    /// Makes room for so many bytes more.
-    pub(in crate::core) fn reserve(&mut self, bytes: usize) {
-        self.bytes.reserve_exact(bytes);
     }
 
     /// Appends a cell.
@@ -316,10 +321,7 @@ impl Cells {
     }
 
     fn starting_at(&self, start: usize) -> impl Iterator<Item = CellRef<'_>> {
-        let mut rest = &self.bytes[start..];
-        std::iter::from_fn(move || {
-            (!rest.is_empty()).then(|| take_cell(&mut rest).expect("cells are whole"))
-        })
+        Run(&self.bytes[start..]).iter()
     }
 
     /// Cells that somebody else has packed; `None` where they are none.
@@ -335,6 +337,45 @@ impl Cells {
             before = Some(cell.name);
         }
         Some(Cells { bytes: bytes.to_vec(), last })
+    }
+}
+
+/// Whole cells that lie one behind the other.
+#[derive(Debug, Clone, Copy, Default)]
+pub(in crate::core) struct Run<'a>(&'a [u8]);
+
+impl<'a> Run<'a> {
+    /// Their bytes.
+    pub(in crate::core) fn bytes(self) -> &'a [u8] {
+        self.0
+    }
+
+    /// In order.
+    pub(in crate::core) fn iter(self) -> impl Iterator<Item = CellRef<'a>> {
+        let mut rest = self.0;
+        std::iter::from_fn(move || {
+            (!rest.is_empty()).then(|| take_cell(&mut rest).expect("cells are whole"))
+        })
+    }
+
+    /// As many from the front as have so many bytes together.
+    pub(in crate::core) fn up_to(self, bytes_max: usize) -> Run<'a> {
+        if self.0.len() <= bytes_max {
+            return self;
+        }
+        let mut end = 0;
+        for cell in self.iter() {
+            if end + cell.packed_size() > bytes_max {
+                break;
+            }
+            end += cell.packed_size();
+        }
+        Run(&self.0[..end])
+    }
+
+    /// The first alone.
+    pub(in crate::core) fn first(self) -> Run<'a> {
+        Run(&self.0[..self.iter().next().map_or(0, |cell| cell.packed_size())])
     }
 }
 

@@ -4,6 +4,7 @@ pub mod cells;
 pub mod frame;
 pub mod json;
 mod number;
+pub mod part;
 pub mod peer;
 pub mod received;
 pub mod recent;

@@ -33,6 +33,13 @@ pub(super) fn put_number(mut out: &mut [u8], mut number: u64) -> &mut [u8] {
     }
 }
 
+/// Appends a number.
+pub(super) fn push_number(out: &mut Vec<u8>, number: u64) {
+    let start = out.len();
+    out.resize(start + number_size(number), 0);
+    put_number(&mut out[start..], number);
+}
+
 /// How many bytes a number takes.
 pub(super) fn number_size(number: u64) -> usize {
     let bits = u64::BITS - (number | 1).leading_zeros();

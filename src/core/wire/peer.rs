@@ -5,11 +5,11 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::cells::{CellRef, Cells};
+use super::cells::CellRef;
 use super::frame::PEER_MARK;
 use super::json::Json;
+use super::part::{Part, PartRef};
 use super::received::Received;
-use super::recent::Recent;
 use super::text::Text;
 use crate::core::assignment::{Entry, NodeId, Peer, Revision, Span};
 use crate::core::hash::Slot;
@@ -55,28 +55,6 @@ pub struct Executed {
     pub version: Version,
     /// Whether it was a repetition that was executed: then an earlier one may still come.
     pub repeated: bool,
-}
-
-/// A part of a slot's content, in key order.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Part {
-    /// Names and values.
-    pub cells: Cells,
-    /// The requests that the slot remembers; in the last part only.
-    pub recent: Recent,
-    /// The highest version of a request that the slot has forgotten; in the last part only.
-    pub forgotten: Version,
-    /// The same of the repeated ones.
-    pub forgotten_repeats: Version,
-    /// Whether the slot's content ends here.
-    pub last: bool,
-}
-
-impl Part {
-    /// How many bytes its names, values and requests take in a message, or a few more.
-    pub(in crate::core) fn bytes_max(&self) -> usize {
-        self.cells.bytes() + self.recent.packed_max()
-    }
 }
 
 /// One message between replicas. [`PeerMessage::with`] and [`Received`] are the same without copies.
@@ -215,16 +193,15 @@ impl Body<'_> {
         extend(Vec::with_capacity(self.room()), self)
     }
 
-    /// How many bytes it takes, or a few more; fewer only where entries are taught or holdings told.
+    /// How many bytes it takes, or a few more; fewer where entries are taught, holdings told, or a part is
+    /// in it.
     fn room(&self) -> usize {
         let of_name = |name: &Text| name.as_bytes().len();
         BODY_BYTES
             + match self {
-                Body::Chunk { part, .. } => part.bytes_max(),
-                Body::Pulled { after, part, .. } => {
-                    part.bytes_max() + after.as_ref().map_or(0, of_name)
+                Body::Pull { after, .. } | Body::Pulled { after, .. } => {
+                    after.as_ref().map_or(0, of_name)
                 }
-                Body::Pull { after, .. } => after.as_ref().map_or(0, of_name),
                 Body::Prepare { cell, .. } => cell.size(),
                 _ => 0,
             }
@@ -255,6 +232,17 @@ impl<'a> PeerMessage<'a> {
         let mut out = Vec::with_capacity(head.len() + body.room());
         out.extend_from_slice(head);
         extend(out, body)
+    }
+
+    /// The same of a body that has a part, which is not in it yet.
+    pub(in crate::core) fn with_part(head: &[u8], body: &Body<'_>, part: &PartRef<'_>) -> Vec<u8> {
+        let mut out = Vec::with_capacity(head.len() + body.room() + part.bytes_max());
+        out.extend_from_slice(head);
+        let mut out = extend(out, body);
+        // The part is the last of a body, and what stands for it yet is an empty one.
+        out.truncate(out.len() - PartRef::empty_bytes());
+        part.write(&mut out);
+        out
     }
 
     /// Reads a frame's message; `None` where it is none.

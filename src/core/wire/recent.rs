@@ -18,9 +18,6 @@ use super::peer::{Executed, RequestId, Version};
 /// How many bytes a request has on the wire, without its revision.
 const KNOWN_BYTES: usize = 24;
 
-/// How many bytes a revision with what belongs to it takes at most: three numbers.
-const GROUP_BYTES_MAX: usize = 3 * 10;
-
 /// How many groups are read: to forget all but the last requests takes the square of it. A server has no
 /// more than it remembers requests.
 const GROUPS_MAX: usize = 10_000;
@@ -111,9 +108,20 @@ impl Recent {
         oldest
     }
 
-    /// How many bytes they take on the wire, or more.
-    pub(in crate::core) fn packed_max(&self) -> usize {
-        self.len() * KNOWN_BYTES + self.groups() * GROUP_BYTES_MAX
+    /// What tells these from others, in whatever order they came. Whether one was repeated does not count.
+    pub(in crate::core) fn digest(&self) -> u64 {
+        self.first.digest() ^ self.repeated.as_ref().map_or(0, |sort| sort.digest())
+    }
+
+    /// How many bytes they take on the wire.
+    pub(in crate::core) fn packed_size(&self) -> usize {
+        self.first.packed_size() + self.repeated.as_ref().map_or(0, |sort| sort.packed_size())
+    }
+
+    /// Appends the bytes of both sorts: revision, sort, how many, and those.
+    pub(super) fn pack(&self, out: &mut Vec<u8>) {
+        self.first.pack(false, out);
+        self.repeated.iter().for_each(|sort| sort.pack(true, out));
     }
 
     fn groups(&self) -> usize {
@@ -127,14 +135,6 @@ impl Recent {
 
     fn sort_mut(&mut self, repeated: bool) -> &mut Sort {
         if repeated { self.repeated.get_or_insert_default() } else { &mut self.first }
-    }
-
-    /// The bytes of both sorts: revision, sort, how many, and those.
-    fn pack(&self) -> Vec<u8> {
-        let mut out = Vec::with_capacity(self.packed_max());
-        self.first.pack(false, &mut out);
-        self.repeated.iter().for_each(|sort| sort.pack(true, &mut out));
-        out
     }
 
     /// Requests that somebody else has packed; `None` where they are none.
@@ -169,7 +169,9 @@ impl fmt::Debug for Recent {
 
 impl Serialize for Recent {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.serialize_bytes(&self.pack())
+        let mut bytes = Vec::with_capacity(self.packed_size());
+        self.pack(&mut bytes);
+        serializer.serialize_bytes(&bytes)
     }
 }
 
@@ -185,6 +187,7 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
+    use crate::core::hash::mix;
 
     fn executed() -> impl Strategy<Value = Executed> {
         (0..4u64, 0..60u64, 0..200u64, any::<bool>()).prop_map(
@@ -202,8 +205,21 @@ mod tests {
         oldest.filter(|_| alike().count() > max).map(|(at, _)| at)
     }
 
+    fn packed(recent: &Recent) -> Vec<u8> {
+        let mut bytes = Vec::new();
+        recent.pack(&mut bytes);
+        assert_eq!(bytes.len(), recent.packed_size());
+        bytes
+    }
+
     fn packed_again(recent: &Recent) -> Option<Recent> {
-        Recent::read(&recent.pack())
+        Recent::read(&packed(recent))
+    }
+
+    /// Of one alone.
+    fn digest(Executed { id, version, .. }: &Executed) -> u64 {
+        let version = mix(mix(version.revision) ^ version.sequence);
+        mix(mix(mix(id.client) ^ id.number) ^ version)
     }
 
     proptest! {
@@ -237,6 +253,7 @@ mod tests {
             prop_assert_eq!(recent.len(), twin.len());
             prop_assert_eq!(recent.is_empty(), twin.is_empty());
             prop_assert_eq!(packed_again(&recent), Some(recent.clone()));
+            prop_assert_eq!(recent.digest(), twin.iter().fold(0, |all, known| all ^ digest(known)));
             for known in twin {
                 prop_assert_eq!(recent.find(known.id), Some(known));
             }
@@ -249,7 +266,7 @@ mod tests {
         ) {
             bytes.resize(bytes.len() + zeros, 0);
             if let Some(recent) = Recent::read(&bytes) {
-                prop_assert_eq!(recent.pack(), bytes);
+                prop_assert_eq!(packed(&recent), bytes);
             }
         }
     }
@@ -262,7 +279,7 @@ mod tests {
         recent.add(Executed { id, version, repeated: true });
         let words = [[2, 1, 0, 0, 0, 0, 0, 0], [3, 0, 0, 0, 0, 0, 0, 0], [5, 0, 0, 0, 0, 0, 0, 0]];
         let bytes = [&[0xc8, 0x01, 1, 1], words.as_flattened()].concat();
-        assert_eq!(recent.pack(), bytes);
+        assert_eq!(packed(&recent), bytes);
         assert_eq!(Recent::read(&bytes), Some(recent));
         for broken in [
             &bytes[..27],
