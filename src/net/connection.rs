@@ -17,6 +17,7 @@ use super::alarm::Alarm;
 use super::driver::Driver;
 use super::error_reply;
 use super::frames::{Frames, READ_BYTES, poll_discard};
+use super::gather;
 use super::limits::Limits;
 use super::sending::Sending;
 use super::turn::Turn;
@@ -317,6 +318,7 @@ impl Session<'_> {
         let (bytes_max, peer_bytes_max) = (limits.message_bytes_max, limits.peer_bytes_max());
         // All that came in one read came at one moment.
         let now = self.driver.at(self.now);
+        let before = self.frame_count;
         while !self.is_full() && !self.conversation.is_closing() {
             let give = |message: &[u8]| {
                 give(self.driver, self.conversation, &self.origin, now, message);
@@ -330,6 +332,7 @@ impl Session<'_> {
                 }
             }
         }
+        gather::done((self.frame_count - before) as u32, self.frames.is_of_server());
         self.driver.arm();
     }
 

@@ -65,6 +65,11 @@ impl Frames {
         }
     }
 
+    /// Whether they come from another server, as far as it has said so.
+    pub(super) fn is_of_server(&self) -> bool {
+        self.peer
+    }
+
     /// Whether a part of a frame, or a whole one, waits.
     pub(super) fn is_empty(&self) -> bool {
         self.start == self.buffer.len()

@@ -16,6 +16,7 @@ mod driver;
 mod engine;
 mod exchange;
 mod frames;
+mod gather;
 mod heap;
 mod hold;
 mod hosts;

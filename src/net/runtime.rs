@@ -6,6 +6,8 @@ use std::thread::{self, JoinHandle};
 
 use tokio::runtime::{Builder, LocalOptions, LocalRuntime};
 
+use super::gather;
+
 /// Starts a thread, has it build a runtime and `enter` that, and gives both to `run`, which ends the thread
 /// when it returns. The error is that of starting, of building, or of `enter`.
 ///
@@ -39,7 +41,8 @@ pub(super) fn run<T>(runtime: LocalRuntime, work: impl Future<Output = T>) {
 
 fn open<S>(enter: impl FnOnce() -> io::Result<S>) -> io::Result<(LocalRuntime, S)> {
     let mut builder = Builder::new_current_thread();
-    let runtime = builder.enable_io().enable_time().build_local(LocalOptions::default())?;
+    builder.enable_io().enable_time().on_thread_park(gather::before_sleep);
+    let runtime = builder.build_local(LocalOptions::default())?;
     let entered = {
         let _context = runtime.enter();
         enter()?
