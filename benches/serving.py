@@ -1,12 +1,14 @@
 """Rows about requests: plain ones, replicated writes, confirmed reads, locks and heartbeats."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
+from itertools import cycle
 
 from parties import HOW_TO_INSTALL, Loader, Parties, Party, installed
 from table import Row, Series, Table, alternate
 
 KEYS = 10_000
+RINGS = 3
 HEARTBEATS_PER_SECOND = 1_000  # 10,000 servers, one each 10 s
 HEARTBEAT_SERVERS = 10_000
 HEARTBEAT_SERVERS_QUICK = 1_000
@@ -119,12 +121,11 @@ def show_kept_open(
 def show_writes(gauge: Gauge) -> None:
     """`setr` with three copies, each server a process of its own."""
     with Parties(gauge.loader) as parties:
-        leader, _ = parties.ring(3)
-        gauge.fill("frames", leader.address, "setr")
+        rings = [leader.address for leader, _ in filled_rings(gauge, parties)]
         redis = parties.redis(2).address if gauge.peer("redis-server", "setr") else ""
         etcd = parties.etcd() if gauge.peer("etcd", "setr") else ""
         for clients in (1, 8, 50):
-            runs = {"ours": gauge.rate("frames", leader.address, "setr", clients=clients)}
+            runs = {"ours": each_in_turn(gauge, rings, "setr", clients)}
             if redis:
                 runs["Redis"] = gauge.rate("redis", redis, "setr", clients=clients)
             if etcd and clients != 8:
@@ -134,13 +135,32 @@ def show_writes(gauge: Gauge) -> None:
             gauge.table.add(row.least_of("etcd", 4.0) if clients == 50 else row)
 
 
+def filled_rings(gauge: Gauge, parties: Parties) -> list[tuple[Party, list[Party]]]:
+    """Start rings of three servers, which hold every name.
+
+    What part of a ring each server gets is drawn, and with it how many clients ask it: of several
+    rings none decides.
+    """
+    rings = [parties.ring(3) for _ in range(RINGS)]
+    for leader, _ in rings:
+        gauge.fill("frames", leader.address, "setr")
+    return rings
+
+
+def each_in_turn(gauge: Gauge, addresses: Sequence[str], work: str, clients: int) -> Run:
+    """Return what measures another ring each time."""
+    runs = cycle([gauge.rate("frames", addr, work, clients=clients) for addr in addresses])
+    return lambda: next(runs)()
+
+
 def show_reads(gauge: Gauge) -> None:
     """`getr`, confirmed by the other two."""
     with Parties(gauge.loader) as parties:
-        leader, servers = parties.ring(3)
+        rings = filled_rings(gauge, parties)
+        leader, servers = rings[0]
         bare = parties.bare()
-        gauge.fill("frames", leader.address, "setr")
-        runs = {"ours": gauge.rate("frames", leader.address, "getr", clients=50)}
+        addresses = [leader.address for leader, _ in rings]
+        runs = {"ours": each_in_turn(gauge, addresses, "getr", 50)}
         if gauge.peer("redis-server", "getr"):
             redis = parties.redis().address
             gauge.fill("redis", redis, "set")
