@@ -1,5 +1,6 @@
 """Rows about many names: memory, a server that joins, and whether anything grows."""
 
+import contextlib
 import mmap
 import struct
 import subprocess
@@ -153,6 +154,7 @@ def join(
     has_joined()
     told = ask(joiner.address, {"cmd": "dht_stats", "dht": 1})
     received, held = int(told["keys_received"]), int(told["keys"])
+    warm_memory()
     copied = gauge.loader.call("copy", bytes=received * VALUE_BYTES)["seconds"]
     ask(joiner.address, {"cmd": "dht_leave", "dht": 1})
     wait_until(partial(settled, leader, 3), "the three to have all names again")
@@ -169,7 +171,8 @@ def warm_memory() -> None:
     if not hasattr(mmap, "MADV_HUGEPAGE"):
         return
     with mmap.mmap(-1, WARM_BYTES, mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS) as memory:
-        memory.madvise(mmap.MADV_HUGEPAGE)
+        with contextlib.suppress(OSError):  # a system without large pages
+            memory.madvise(mmap.MADV_HUGEPAGE)
         for start in range(0, WARM_BYTES, mmap.PAGESIZE):
             memory[start] = 1
 

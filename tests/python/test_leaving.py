@@ -81,6 +81,8 @@ def test_no_view_leader_is_not_waited_for(start: StartProgram) -> None:
     leader = start(script("viewleader.py", "--port", "0"))
     server = start(script("server.py", "--port", "0", "--viewleader", leader.address))
     wait_until(lambda: ask_wire(leader.port, {"cmd": "query_servers"})["result"])
+    # It must know that, too: who is in no view leaves without a word.
+    wait_until(lambda: ask_wire(server.port, {"cmd": "dht_stats", "dht": 1})["revision"])
     terminate(leader)
     assert leader.wait(5) == 0
     terminate(server)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import platform
 import re
+import resource
 import signal
 import socket
 import subprocess
@@ -17,8 +18,6 @@ from conftest import StartProgram
 from harness import answers, clean_env, run, script, wait_until
 from rawwire import Connection, ask
 from rings import Ring
-
-LARGE_PAGES = Path("/sys/kernel/mm/transparent_hugepage")
 
 
 def test_environment_variables_set_the_same(start: StartProgram) -> None:
@@ -44,21 +43,39 @@ def test_an_option_wins_over_the_environment(start: StartProgram) -> None:
     wait_until(lambda: answers(leader.port, "query_servers"), what="the view leader")
 
 
-def test_the_heap_of_a_server_is_in_large_pages(start: StartProgram) -> None:
-    """Where the system can do that; the address space costs no memory."""
+@pytest.mark.parametrize("tuned", [False, True])
+def test_the_heap_of_a_server_is_in_large_pages(start: StartProgram, tuned: bool) -> None:
+    """Where the system has them and nobody has tuned the heap; as yet it takes no memory."""
     leader = start(script("viewleader.py", "--port", "0"))
-    server = start(script("server.py", "--port", "0", "--viewleader", leader.address))
+    env = clean_env(GLIBC_TUNABLES="glibc.malloc.arena_max=2") if tuned else clean_env()
+    server = start(script("server.py", "--port", "0", "--viewleader", leader.address), env)
     wait_until(lambda: answers(server.port, "dht_stats"), what="the server")
-    maps = Path(f"/proc/{server.process.pid}/smaps").read_text()
-    heap = re.findall(
-        r"\[heap\]\nSize: +(\d+) kB\n(?:.*\n)*?Rss: +(\d+) kB\n(?:.*\n)*?VmFlags: (.*)", maps
-    )
-    large = [(int(size), int(rss)) for size, rss, flags in heap if "hg" in flags.split()]
-    can = platform.libc_ver()[0] == "glibc" and LARGE_PAGES.exists()
-    assert bool(large) == can, maps
+    large = large_mappings(server.process.pid)
+    assert bool(large) == (has_large_pages() and not tuned)
     for size, rss in large:
         assert size >= 256 * 1024
         assert rss < 16 * 1024
+
+
+def has_large_pages() -> bool:
+    """Whether a server's heap can be in pages of 2 MiB on this machine, without bounds."""
+    page = Path("/sys/kernel/mm/transparent_hugepage/hpage_pmd_size")
+    strict = Path("/proc/sys/vm/overcommit_memory")
+    if platform.libc_ver()[0] != "glibc" or not page.exists() or strict.read_text().strip() == "2":
+        return False
+    bounds = [resource.getrlimit(what)[0] for what in (resource.RLIMIT_AS, resource.RLIMIT_DATA)]
+    return int(page.read_text()) == 2 * 1024 * 1024 and set(bounds) == {resource.RLIM_INFINITY}
+
+
+def large_mappings(pid: int) -> list[tuple[int, int]]:
+    """Size and resident size of what a process wants in large pages, in KiB."""
+    maps = Path(f"/proc/{pid}/smaps")
+    if not maps.exists():
+        return []
+    each = re.findall(
+        r"\nSize: +(\d+) kB\n(?:.*\n)*?Rss: +(\d+) kB\n(?:.*\n)*?VmFlags: (.*)", maps.read_text()
+    )
+    return [(int(size), int(rss)) for size, rss, flags in each if "hg" in flags.split()]
 
 
 def test_quiet(make_ring: Callable[..., Ring]) -> None:

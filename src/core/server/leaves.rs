@@ -13,11 +13,6 @@ use crate::core::wire::peer::Version;
 /// How many bytes a leaf has at most, but for one that is a single cell.
 const LEAF_BYTES_MAX: usize = 1024;
 
-/// How many bytes a leaf has at most that came in one piece with a message: it stays as it came until something
-/// is put there, and is split then, step by step. To divide and copy what comes at once, and to give it back
-/// leaf by leaf, took a fifth of the time of a join.
-const TAKEN_BYTES_MAX: usize = 8 * 1024;
-
 /// By how many bytes more than are needed a leaf grows: doubling would leave half of it empty.
 const LEAF_STEP_BYTES: usize = 64;
 
@@ -46,19 +41,13 @@ impl Seat {
 
 impl Leaves {
     /// Of these cells, of each of which it tells.
-    pub(super) fn of(cells: Cells, mut each: impl FnMut(CellRef<'_>)) -> Leaves {
+    pub(super) fn of(cells: &Cells, mut each: impl FnMut(CellRef<'_>)) -> Leaves {
         let mut len = 0;
-        let each = |cell: CellRef<'_>| {
+        let leaves = cells.runs(LEAF_BYTES_MAX, |cell| {
             len += 1;
             each(cell);
-        };
-        let leaves = if cells.bytes() > TAKEN_BYTES_MAX {
-            cells.runs(TAKEN_BYTES_MAX, each).into()
-        } else {
-            cells.iter().for_each(each);
-            Some(cells).filter(|cells| !cells.is_empty()).into_iter().collect()
-        };
-        Leaves { leaves, len }
+        });
+        Leaves { leaves: leaves.into(), len }
     }
 
     /// Reads where a name will be looked for first; what it gives means nothing.
@@ -194,10 +183,30 @@ mod tests {
         }
     }
 
+    /// These, as they come with a message; and the same in a tree.
+    fn taken(cells: Twin) -> (Leaves, Twin) {
+        let mut packed = Cells::default();
+        cells.iter().for_each(|(name, cell)| packed.push(cell.named(name)));
+        let mut told = 0;
+        let leaves = Leaves::of(&packed, |_| told += 1);
+        assert_eq!(told, cells.len());
+        (leaves, cells)
+    }
+
+    /// More than go into one leaf, and often none.
+    fn taken_cells() -> impl Strategy<Value = Twin> {
+        prop_oneof![Just(0..1), Just(0..400usize)]
+            .prop_flat_map(|count| prop::collection::btree_map(names(), cells(), count))
+    }
+
     proptest! {
         #[test]
-        fn leaves_are_as_a_tree(puts in prop::collection::vec((names(), cells()), 0..200)) {
-            let (mut leaves, mut twin) = (Leaves::default(), Twin::new());
+        fn leaves_are_as_a_tree(
+            cells in taken_cells(),
+            puts in prop::collection::vec((names(), cells()), 0..200),
+        ) {
+            let (mut leaves, mut twin) = taken(cells);
+            assert_same(&leaves, &twin);
             for (name, cell) in puts {
                 let held = put(&mut leaves, &name, &cell);
                 let before = twin.insert(name.clone(), cell.clone());
@@ -217,24 +226,22 @@ mod tests {
                 twin.insert(name, cell);
             }
             assert_same(&leaves, &twin);
-            let mut all = Cells::default();
-            leaves.iter().for_each(|cell| all.push(cell));
-            let at_once = Leaves::of(all, |_| {});
+            let (at_once, twin) = taken(twin);
             assert_same(&at_once, &twin);
-            for (leaves, bytes_max) in [(leaves, LEAF_BYTES_MAX), (at_once, TAKEN_BYTES_MAX)] {
-                for pair in leaves.leaves.windows(2) {
-                    let next = pair[1].first().map_or(0, |first| first.packed_size());
-                    prop_assert!(pair[0].bytes() + next > bytes_max);
-                }
+            prop_assert_eq!(&at_once.leaves, &leaves.leaves);
+            for pair in leaves.leaves.windows(2) {
+                let next = pair[1].first().map_or(0, |first| first.packed_size());
+                prop_assert!(pair[0].bytes() + next > LEAF_BYTES_MAX);
             }
         }
 
         #[test]
         fn parts_are_all_there_is(
+            cells in taken_cells(),
             puts in prop::collection::vec((names(), cells()), 0..100),
             bytes_max in 1..5000usize,
         ) {
-            let mut leaves = Leaves::default();
+            let (mut leaves, _) = taken(cells);
             puts.iter().for_each(|(name, cell)| {
                 put(&mut leaves, name, cell);
             });

@@ -243,7 +243,7 @@ impl Store {
         let Part { cells, recent, forgotten, forgotten_repeats, .. } = part;
         let filled = self.slot(slot).is_some_and(|data| data.cells.len() > 0);
         if !filled && !cells.is_empty() {
-            self.fill(slot, cells, &mut taken);
+            self.fill(slot, &cells, &mut taken);
         } else {
             cells.iter().filter(|cell| self.apply(slot, *cell)).for_each(&mut taken);
         }
@@ -256,7 +256,7 @@ impl Store {
     }
 
     /// Takes cells into a slot that has none.
-    fn fill(&mut self, slot: Slot, cells: Cells, taken: &mut impl FnMut(CellRef<'_>)) {
+    fn fill(&mut self, slot: Slot, cells: &Cells, taken: &mut impl FnMut(CellRef<'_>)) {
         let data = self.slots[usize::from(slot)].get_or_insert_default();
         data.cells = Leaves::of(cells, |cell| {
             data.fingerprint ^= fingerprint(cell.name, cell.version);

@@ -184,3 +184,39 @@ pub(super) fn transfer<'a>(primary: &'a mut Primary, id: &NodeId) -> Option<&'a 
         None => primary.syncs.get_mut(id),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    proptest! {
+        #[test]
+        fn flights_know_their_bytes(
+            steps in prop::collection::vec((0..8u16, prop::option::of(0..1000usize)), 0..60),
+            until in 0..9u16,
+        ) {
+            let (mut flights, mut twin) = (Flights::default(), BTreeMap::new());
+            for (slot, bytes) in steps {
+                match bytes {
+                    Some(bytes) => {
+                        flights.insert(slot, Flight { bytes, ..Flight::whole(1, 0) });
+                        twin.insert(slot, bytes);
+                    }
+                    None => {
+                        let gone = flights.remove(slot).map(|flight| flight.bytes);
+                        prop_assert_eq!(gone, twin.remove(&slot));
+                    }
+                }
+                prop_assert_eq!(flights.bytes(), twin.values().sum::<usize>());
+                prop_assert_eq!(flights.len(), twin.len());
+            }
+            flights.retain(|slot| *slot < until);
+            twin.retain(|slot, _| *slot < until);
+            prop_assert_eq!(flights.bytes(), twin.values().sum::<usize>());
+            prop_assert_eq!(flights.take().len(), twin.len());
+            prop_assert_eq!((flights.bytes(), flights.is_empty()), (0, true));
+        }
+    }
+}

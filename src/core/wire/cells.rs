@@ -233,18 +233,6 @@ impl Cells {
         cell.write(&mut self.bytes[self.last..]);
     }
 
-    /// Appends cells.
-    ///
-    /// # Panics
-    ///
-    /// If the first name is not above the last one of these.
-    pub fn append(&mut self, cells: &Cells) {
-        let Some(first) = cells.first() else { return };
-        assert!(self.last().is_none_or(|last| last.name < first.name), "names ascend");
-        self.last = self.bytes.len() + cells.last;
-        self.bytes.extend_from_slice(&cells.bytes);
-    }
-
     /// Where a name is, or belongs.
     pub(in crate::core) fn find(&self, name: &[u8]) -> Place {
         if self.last().is_none_or(|last| last.name < name) {

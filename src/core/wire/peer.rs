@@ -240,7 +240,9 @@ impl<'a> PeerMessage<'a> {
         out.extend_from_slice(head);
         let mut out = extend(out, body);
         // The part is the last of a body, and what stands for it yet is an empty one.
-        out.truncate(out.len() - PartRef::empty_bytes());
+        let before = out.len() - PartRef::empty_bytes();
+        assert!(out[before..].iter().all(|byte| *byte == 0), "the part is not in the body yet");
+        out.truncate(before);
         part.write(&mut out);
         out
     }
