@@ -202,13 +202,14 @@ def run(
 
 
 @contextmanager
-def closed_port() -> Iterator[int]:
-    """A port that refuses connections for as long as the context lasts.
+def closed_port(port: int = 0) -> Iterator[int]:
+    """A port that refuses connections for as long as the context lasts: a free one, or one that was used.
 
     It stays bound, so that no other program takes it and no client connects to itself.
     """
     with socket.socket() as sock:
-        sock.bind(("127.0.0.1", 0))
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        sock.bind(("127.0.0.1", port))
         yield sock.getsockname()[1]
 
 
