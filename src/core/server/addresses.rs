@@ -6,8 +6,7 @@ use std::sync::Arc;
 
 use crate::core::assignment::NodeId;
 use crate::core::machine::Output;
-use crate::core::wire::part::PartRef;
-use crate::core::wire::peer::{Body, PeerMessage};
+use crate::core::wire::peer::PeerMessage;
 
 /// The servers that this one knows, by identity.
 #[derive(Debug, Default)]
@@ -78,7 +77,7 @@ impl Addresses {
 
     /// Where a server is, and what a message to it begins with that comes from this identity at this
     /// address.
-    pub(super) fn head(
+    fn head(
         &mut self,
         from: &NodeId,
         from_addr: &Arc<str>,
@@ -96,20 +95,19 @@ impl Addresses {
         Some((known.addr.clone(), &known.head.as_ref()?.bytes))
     }
 
-    /// Such a message, of a body whose part is at hand.
-    pub(super) fn with_part(
+    /// Such a message, as `write` makes it of its beginning.
+    pub(super) fn message(
         &mut self,
         from: &NodeId,
         from_addr: &Arc<str>,
         to: &NodeId,
-        body: &Body<'_>,
-        part: PartRef<'_>,
+        write: impl FnOnce(&[u8]) -> Vec<u8>,
     ) -> Option<Output> {
         let (addr, head) = self.head(from, from_addr, to)?;
-        Some(Output::Send { addr, message: PeerMessage::with_part(head, body, &part) })
+        Some(Output::Send { addr, message: write(head) })
     }
 
-    /// Such a message, of a body that was written before, for several.
+    /// The same of a body that was written before, for several.
     pub(super) fn written(
         &mut self,
         from: &NodeId,
@@ -117,14 +115,14 @@ impl Addresses {
         to: &NodeId,
         body: &[u8],
     ) -> Option<Output> {
-        let (addr, head) = self.head(from, from_addr, to)?;
-        Some(Output::Send { addr, message: [head, body].concat() })
+        self.message(from, from_addr, to, |head| [head, body].concat())
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::core::wire::peer::Body;
 
     #[test]
     fn a_message_begins_with_who_sends_it_now() {

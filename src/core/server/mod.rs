@@ -262,12 +262,18 @@ impl Server {
 
     /// Sends a message to another server.
     fn send(&mut self, id: &NodeId, body: Body<'_>, out: &mut Out) {
-        let Some((addr, head)) = self.addresses.head(&self.id, &self.addr, id) else { return };
-        let message = PeerMessage::with(head, &body);
+        let write = |head: &[u8]| PeerMessage::with(head, &body);
+        let message = self.addresses.message(&self.id, &self.addr, id, write);
+        self.push(&body, message, out);
+    }
+
+    /// Sends a message of this body, where its receiver is known.
+    fn push(&mut self, body: &Body<'_>, message: Option<Output>, out: &mut Out) {
+        let Some(message) = message else { return };
         if body.says_held() {
             self.promise(out);
         }
-        out.push(Output::Send { addr, message });
+        out.push(message);
     }
 
     /// Learns where the servers of an entry are.

@@ -13,7 +13,7 @@ use crate::core::hash::Slot;
 use crate::core::machine::Millis;
 use crate::core::planted::{Planted, planted};
 use crate::core::wire::part::Part;
-use crate::core::wire::peer::Body;
+use crate::core::wire::peer::{Body, PeerMessage};
 use crate::core::wire::text::Text;
 
 /// How many slots are fetched at once, for each range. Few, since one may hold a value of the
@@ -109,11 +109,10 @@ impl Server {
     pub(super) fn give(&mut self, from: &NodeId, span: Span, after: Option<Text>, out: &mut Out) {
         let part = self.store.part(span.0, after.as_ref());
         let body = Body::Pulled { span, after, part: Part::default() };
-        let pulled = self.addresses.with_part(&self.id, &self.addr, from, &body, part);
-        if let Some(pulled) = pulled {
-            self.promise(out);
-            out.push(pulled);
-        }
+        let write = |head: &[u8]| PeerMessage::with_part(head, &body, &part);
+        let message = self.addresses.message(&self.id, &self.addr, from, write);
+        drop(part);
+        self.push(&body, message, out);
     }
 
     /// A part of a slot that we fetched.

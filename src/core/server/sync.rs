@@ -8,7 +8,7 @@ use crate::core::hash::Slot;
 use crate::core::machine::Millis;
 use crate::core::planted::{Planted, planted};
 use crate::core::wire::part::Part;
-use crate::core::wire::peer::Body;
+use crate::core::wire::peer::{Body, PeerMessage};
 use crate::core::wire::text::Text;
 
 /// How many bytes of parts may be on their way to one server before no further part is sent. What
@@ -152,7 +152,10 @@ impl Server {
             self.pace.spend(bytes);
         }
         let body = Body::Chunk { span, number, part: Part::default() };
-        out.extend(self.addresses.with_part(&self.id, &self.addr, id, &body, part));
+        let write = |head: &[u8]| PeerMessage::with_part(head, &body, &part);
+        let message = self.addresses.message(&self.id, &self.addr, id, write);
+        drop(part);
+        self.push(&body, message, out);
         self.want_retry();
     }
 
