@@ -203,7 +203,7 @@ def run(
 
 @contextmanager
 def closed_port(port: int = 0) -> Iterator[int]:
-    """A port that refuses connections for as long as the context lasts: a free one, or one that was used.
+    """A port that refuses connections for as long as the context lasts; a free one, or this.
 
     It stays bound, so that no other program takes it and no client connects to itself.
     """
