@@ -146,7 +146,7 @@ impl Server {
                 (*number, Some(next.map_or(sent.clone(), |next| next.min(sent.clone()))))
             }
         };
-        let bytes = part.bytes_max();
+        let bytes = part.bytes();
         sync.flight.insert(span.0, Flight { number, after, next, sent_at: now, bytes });
         if paced {
             self.pace.spend(bytes);

@@ -35,9 +35,14 @@ pub(in crate::core) struct PartRef<'a> {
 }
 
 impl PartRef<'_> {
+    /// How many bytes its names, values and requests take in a message.
+    pub(in crate::core) fn bytes(&self) -> usize {
+        self.cells.bytes + self.recent.map_or(0, Recent::packed_size)
+    }
+
     /// How many bytes it takes in a message, or a few more.
-    pub(in crate::core) fn bytes_max(&self) -> usize {
-        NUMBERS_BYTES_MAX + self.cells.bytes + self.recent.map_or(0, Recent::packed_size)
+    pub(super) fn bytes_max(&self) -> usize {
+        NUMBERS_BYTES_MAX + self.bytes()
     }
 
     /// Appends what postcard makes of it as a [`Part`].
