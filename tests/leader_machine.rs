@@ -2,6 +2,8 @@
 
 #[path = "leader_machine/keeping.rs"]
 mod keeping;
+#[path = "leader_machine/restarted.rs"]
+mod restarted;
 
 use dht::core::leader::{Leader, LeaderConfig};
 use dht::core::machine::{

@@ -59,7 +59,7 @@ impl Default for NodeOptions {
 pub struct LeaderOptions {
     /// Where it listens.
     pub node: NodeOptions,
-    /// The machine's options.
+    /// The machine's options. A start of 0 is replaced by the time.
     pub config: LeaderConfig,
     /// The directory of its record, which is made where there is none; `None`: it keeps none.
     pub data_dir: Option<PathBuf>,
@@ -99,7 +99,10 @@ impl Node {
     /// Starts a view leader. Errors are those of listening, `InvalidInput` for an address that cannot
     /// be understood, or a [`DiskError`] inside an [`io::Error`] for a directory that is not used.
     pub fn spawn_leader(options: LeaderOptions) -> io::Result<Node> {
-        let LeaderOptions { node, config, data_dir, fsync } = options;
+        let LeaderOptions { node, mut config, data_dir, fsync } = options;
+        if config.started_ms == 0 {
+            config.started_ms = since_1970().as_millis() as u64;
+        }
         Node::spawn_with(node, move |_| {
             let Some(path) = data_dir else { return Ok((Leader::new(config), Kept::nowhere())) };
             let (directory, record) = Directory::open(&path).map_err(io::Error::other)?;
@@ -350,6 +353,10 @@ fn run(
 /// A number that nobody else draws: the standard library's random state comes from the system's
 /// randomness, and the process and the time keep forked children apart.
 pub(super) fn random_u64() -> u64 {
-    let nanos = SystemTime::UNIX_EPOCH.elapsed().map_or(0, |span| span.as_nanos());
-    RandomState::new().hash_one((std::process::id(), nanos))
+    RandomState::new().hash_one((std::process::id(), since_1970()))
+}
+
+/// What the system's clock shows; 0 where it shows a time before 1970.
+fn since_1970() -> Duration {
+    SystemTime::UNIX_EPOCH.elapsed().unwrap_or_default()
 }

@@ -16,9 +16,13 @@ const CLIENT_TIMEOUT_MS: Millis = 5_000;
 /// The port of a server that was given none: the original's first.
 const SERVER_PORT: u16 = 38_000;
 
+/// What calendars show when a simulation begins, in milliseconds since the beginning of 1970.
+const BEGUN_MS: Millis = 1_750_000_000_000;
+
 impl Cluster {
     /// Starts the view leader, where every machine looks for it.
     pub fn spawn_leader(&mut self, name: &str, config: LeaderConfig) {
+        let config = self.started_now(config);
         let addr = self.leader_addr.clone();
         self.listen(name, &addr, Program::Leader(Box::new(Leader::new(config))));
     }
@@ -26,6 +30,7 @@ impl Cluster {
     /// Starts the view leader on a node with a disk, which is empty at first: it goes on from what its
     /// processes before have written there.
     pub fn spawn_leader_with_disk(&mut self, name: &str, config: LeaderConfig) {
+        let config = self.started_now(config);
         let disk = self.take_disk(name).unwrap_or_else(|| Disk::of_leader(self.rng.bits()));
         let leader = Leader::with_record(config, disk.record());
         let addr = self.leader_addr.clone();
@@ -74,6 +79,11 @@ impl Cluster {
     /// has died may be used again, at the old address or another.
     pub fn spawn(&mut self, name: &str, addr: &str, machine: Box<dyn Machine + Send>) {
         self.listen(name, addr, Program::Machine(machine));
+    }
+
+    /// The same, of a leader that begins now.
+    fn started_now(&self, config: LeaderConfig) -> LeaderConfig {
+        LeaderConfig { started_ms: BEGUN_MS + self.now, ..config }
     }
 
     fn listen(&mut self, name: &str, addr: &str, program: Program) {

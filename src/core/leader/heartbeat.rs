@@ -2,7 +2,7 @@
 
 use super::members::{Extension, Member};
 use super::probe::Absent;
-use super::{LEFT, Leader, Out, RESTARTED, REVISION_LEAP, plan};
+use super::{LEFT, Leader, Out, RESTARTED, plan};
 use crate::core::assignment::{Entry, HeartbeatExtension, NodeId, Revision, Span, position_of};
 use crate::core::machine::{Millis, Note, Origin, Output};
 use crate::core::net_addr::{host_of, is_loopback, with_port};
@@ -159,7 +159,7 @@ impl Leader {
             return;
         }
         // A revision that was used must not be used again.
-        self.revision = seen + leap();
+        self.revision = self.above_all_given_out(seen);
         // The ring before has others that were not heard yet, and hold what this one does not.
         self.recovering_since.get_or_insert(now);
         self.restarted_at.get_or_insert(now);
@@ -205,7 +205,7 @@ impl Leader {
         }
         // We were started again and know less than the servers.
         if self.revision < entry.revision {
-            self.revision = entry.revision + leap();
+            self.revision = self.above_all_given_out(entry.revision);
         }
         let state = &mut self.ranges[index].state;
         let named = |id: &NodeId| entry.names(id);
@@ -268,11 +268,6 @@ impl Leader {
         }
         self.config.advertise.clone().unwrap_or_else(|| origin.local_ip.to_string())
     }
-}
-
-/// The least distance of revisions after a restart from those before it.
-fn leap() -> Revision {
-    if planted(Planted::RevisionsReused) { 0 } else { REVISION_LEAP }
 }
 
 /// `addr` as somebody reaches it who reaches the leader's host by `leader_host`: a server on the

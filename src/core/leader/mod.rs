@@ -55,6 +55,10 @@ pub struct LeaderConfig {
     /// The host that others reach servers on the leader's own host by; `None`: the leader's address
     /// as each asker sees it.
     pub advertise: Option<String>,
+    /// When it was started, in milliseconds since the beginning of 1970 by its host's clock; 0 where
+    /// that is not known. It has a part in the revisions of a leader that was started again, beside
+    /// what servers tell: see `docs/replication.md`, "A restarted view leader".
+    pub started_ms: Millis,
 }
 
 impl Default for LeaderConfig {
@@ -65,6 +69,7 @@ impl Default for LeaderConfig {
             retry_ms: 500,
             give_up_after_ms: None,
             advertise: None,
+            started_ms: 0,
         }
     }
 }
@@ -146,10 +151,6 @@ enum Purpose {
     /// To learn whether a server is still there; how often it refused already.
     Probe { id: NodeId, refusals: u32 },
 }
-
-/// The least distance of a restarted leader's revisions from those that it heard of. The leader
-/// before it may have given out higher ones that nobody who was heard knows.
-const REVISION_LEAP: Revision = 1 << 32;
 
 impl Leader {
     /// A leader that knows no server yet.

@@ -3,14 +3,43 @@
 use super::Leader;
 use super::plan::{Census, State};
 use super::probe::Absent;
-use crate::core::assignment::HeartbeatExtension;
+use crate::core::assignment::{HeartbeatExtension, Revision};
 use crate::core::machine::Millis;
+use crate::core::planted::{Planted, planted};
 
 /// How long a restarted leader listens before it changes anything that servers tell of. They notice
 /// that it was gone by their connections, and tell it again at once.
 const RECOVERY_GRACE_MS: Millis = 1_000;
 
+/// The distance of a restarted leader's revisions from those that it heard of, where its clock shows
+/// that they are still to come. The leader before it may have given out higher ones that nobody who
+/// was heard knows.
+const REVISION_LEAP: Revision = 1 << 32;
+
+/// How many revisions a leader may give out for each millisecond of its life, and still have given out
+/// none as high as those of one that is started after its end.
+const REVISIONS_PER_MS: Revision = 1 << 18;
+
+/// The latest start of a leader that its revisions show: in the year 2109. Its product with the above is
+/// below [`HeartbeatExtension::SEEN_MAX`], with room for some leaps.
+const STARTED_MS_MAX: Millis = 4_398_000_000_000;
+
 impl Leader {
+    /// A revision above all that leaders before this one have given out, of which servers that were
+    /// heard know `heard`.
+    ///
+    /// They may all have slept while the last leader led others. No distance from what they know is
+    /// certainly enough then: two leaders that hear the same would go on from the same revision. What
+    /// tells the two apart is when each was started, as far as the clock of their host has not gone back
+    /// in between.
+    pub(super) fn above_all_given_out(&self, heard: Revision) -> Revision {
+        if planted(Planted::RevisionsReused) {
+            return heard;
+        }
+        let by_clock = self.config.started_ms.min(STARTED_MS_MAX) * REVISIONS_PER_MS;
+        if by_clock > heard { by_clock } else { heard + REVISION_LEAP }
+    }
+
     /// Recovery ends when every range was told of by a server and each had time to tell, or after
     /// a full lease.
     pub(super) fn end_recovery(&mut self, now: Millis) {

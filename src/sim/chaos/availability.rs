@@ -112,7 +112,7 @@ impl World {
 
     /// An operation has ended that began at `called`. `held` says that another client's votes may
     /// have stood in the way: they stop a retry too, which may have been executed and so is not
-    /// refused.
+    /// refused, but goes on until its client gives up.
     pub(super) fn judge(
         &mut self,
         called: Millis,
@@ -121,24 +121,60 @@ impl World {
         held: bool,
         what: impl FnOnce() -> String,
     ) {
-        let took = self.cluster.now() - called;
-        let seen = &mut self.availability;
-        if seen.sound_since.is_none_or(|since| called < since) {
-            let after = seen.sound_since.map_or(0, |since| self.cluster.now() - since);
+        self.availability.judge(self.cluster.now(), called, within_ms, went, held, what);
+    }
+}
+
+impl Availability {
+    fn judge(
+        &mut self,
+        now: Millis,
+        called: Millis,
+        within_ms: Millis,
+        went: Went,
+        held: bool,
+        what: impl FnOnce() -> String,
+    ) {
+        let took = now - called;
+        if self.sound_since.is_none_or(|since| called < since) {
+            let after = self.sound_since.map_or(0, |since| now - since);
             if !held && went != Went::Refused && after > within_ms + ATTEMPT_MS {
                 let what = what();
                 let what = format!("still under way {after} ms after the ring was whole: {what}");
-                seen.unexplained.get_or_insert(what);
+                self.unexplained.get_or_insert(what);
             }
-            seen.explained += u64::from(went != Went::Well);
+            self.explained += u64::from(went != Went::Well);
             return;
         }
-        seen.untroubled += 1;
-        seen.slowest_ms = seen.slowest_ms.max(took);
-        if went == Went::Badly || took > within_ms {
+        self.untroubled += 1;
+        if !held {
+            self.slowest_ms = self.slowest_ms.max(took);
+        }
+        if went == Went::Badly || (took > within_ms && !held) {
             let what = what();
             let what = format!("no fault explains this, begun at {called}, {took} ms long: {what}");
-            seen.unexplained.get_or_insert(what);
+            self.unexplained.get_or_insert(what);
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Whether nothing explains how an operation went that took 5 s, on a ring that is well.
+    fn is_unexplained(went: Went, held: bool) -> bool {
+        let mut seen = Availability { sound_since: Some(1_000), ..Availability::default() };
+        seen.judge(7_000, 2_000, LATENCY_MS_MAX, went, held, String::new);
+        seen.unexplained.is_some()
+    }
+
+    #[test]
+    fn another_clients_vote_explains_a_refusal_and_a_wait_and_nothing_else() {
+        assert!(!is_unexplained(Went::Refused, true));
+        assert!(!is_unexplained(Went::Well, true));
+        assert!(is_unexplained(Went::Badly, true));
+        assert!(is_unexplained(Went::Well, false));
+        assert!(is_unexplained(Went::Refused, false));
     }
 }

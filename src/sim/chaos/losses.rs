@@ -64,12 +64,17 @@ impl World {
         let Some(view) = self.view() else {
             return false;
         };
+        let sound = self.sound();
         let named = &view.assignment.servers;
-        let held_by_victims = |indices: &[u32]| {
-            indices.iter().all(|index| victims.contains_key(&named[*index as usize].0))
-        };
-        let lost: Vec<_> =
-            view.assignment.ranges.iter().filter(|range| held_by_victims(&range.3)).collect();
+        let is_victim = |index: &u32| victims.contains_key(&named[*index as usize].0);
+        let (lost, kept): (Vec<_>, Vec<_>) =
+            view.assignment.ranges.iter().partition(|range| range.3.iter().all(is_victim));
+        // Whoever is left of another range may be cut off, and taken for dead before the victims are:
+        // that range would be lost too.
+        let is_sound = |index: &u32| sound.contains_key(&named[*index as usize].0);
+        if !kept.iter().all(|range| range.3.iter().any(|at| !is_victim(at) && is_sound(at))) {
+            return false;
+        }
         self.losses.slots_untold = lost.iter().map(|range| u32::from(range.1 - range.0)).sum();
         for key in KEYS {
             let slot = slot_of(key.as_bytes());

@@ -47,8 +47,7 @@ fn counted(ring: &Ring, after: &Server, write: &Write) -> Verdict {
     let place = after.writes.binary_search_by_key(&write.version.sequence, |w| w.version.sequence);
     let still = place.map_or(&[][..], |index| &after.writes[index].needed);
     for id in write.needed.iter().filter(|id| !still.contains(id)) {
-        let adopted = |server: &Server| *server.seen.at(write.slot) >= write.revision;
-        if !ring.anybody(id).is_some_and(adopted) {
+        if !ring.has_stood(id, (write.slot, write.slot + 1), write.revision) {
             let (name, who) = (&after.name, ring.name_of(id));
             let (version, revision) = (write.version, write.revision);
             return Err(format!(

@@ -61,7 +61,7 @@ fn dropped(ring: &Ring, step: &ServerStep<'_>, start: Slot, end: Slot, from: Rev
             .filter(|(_, config)| !config.active.iter().any(own) && !joins(config, step))
             .filter_map(|(revision, config)| {
                 let span = (at, config.end.min(end));
-                config.active.iter().all(|id| adopted(ring, id, span, revision)).then_some(span.1)
+                config.active.iter().all(|id| ring.has_stood(id, span, revision)).then_some(span.1)
             });
         let Some(next) = over.next() else {
             let last = ring.configs.range(from..).rev();
@@ -80,11 +80,6 @@ fn dropped(ring: &Ring, step: &ServerStep<'_>, start: Slot, end: Slot, from: Rev
 
 fn joins(config: &Config, step: &ServerStep<'_>) -> bool {
     config.names(&step.after.id) || step.after.was.iter().any(|id| config.names(id))
-}
-
-/// Whether a server, alive or not, has adopted a revision of some slots.
-fn adopted(ring: &Ring, id: &NodeId, span: (Slot, Slot), revision: Revision) -> bool {
-    ring.anybody(id).is_some_and(|server| Ring::has_adopted(&server.seen, span, revision))
 }
 
 /// No value goes away but with its range, or because the server begins anew.

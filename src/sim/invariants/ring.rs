@@ -154,6 +154,17 @@ impl Ring {
         all.into_iter().find(|server| server.id == *id || server.was.contains(id))
     }
 
+    /// Whether in each of some slots a process that has or had an identity has stood at a revision or
+    /// a later one. One that came back with its disk has forgotten what it had deleted before.
+    pub(super) fn has_stood(&self, id: &NodeId, at: (Slot, Slot), from: Revision) -> bool {
+        let all = self.servers.values().chain(&self.dead);
+        let lives = all.filter(|server| server.id == *id || server.was.contains(id));
+        let lives: Vec<&Server> = lives.collect();
+        let stood = |slot| lives.iter().any(|server| *server.seen.at(slot) >= from);
+        lives.iter().any(|server| Ring::has_adopted(&server.seen, at, from))
+            || (at.0..at.1).all(stood)
+    }
+
     /// An identity in words.
     pub(super) fn name_of(&self, id: &NodeId) -> String {
         self.names.get(id).map_or_else(|| id.to_string(), |name| format!("{name} ({id})"))

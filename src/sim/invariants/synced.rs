@@ -55,7 +55,7 @@ impl Rule for Synced {
 /// A joiner stands where it joins.
 fn begun(ring: &Ring, primary: &Server, hold: &Hold, id: &NodeId, since: Revision) -> Verdict {
     let span = (hold.start, hold.end);
-    if ring.anybody(id).is_some_and(|server| Ring::has_adopted(&server.seen, span, since)) {
+    if ring.has_stood(id, span, since) {
         return Ok(());
     }
     let (name, who, what) = (&primary.name, ring.name_of(id), hold.words());
@@ -90,7 +90,7 @@ fn needs(ring: &Ring, primary: &Server, write: &Write) -> Verdict {
     };
     for id in hold.needed().chain(&hold.closing).filter(|id| !write.needed.contains(id)) {
         let Some(server) = ring.anybody(id) else { continue };
-        let moved_on = *server.seen.at(write.slot) > hold.revision;
+        let moved_on = ring.has_stood(id, (write.slot, write.slot + 1), hold.revision + 1);
         if !moved_on && server.version(write.slot, &write.key) < write.version {
             let (name, who, version) = (&primary.name, ring.name_of(id), write.version);
             let (slot, what) = (write.slot, hold.words());
@@ -133,6 +133,20 @@ mod tests {
         Arc::make_mut(&mut writing.writes)[0].needed = vec!["c".into()];
         play.shows(writing).unwrap();
         play.shows(c(4).with("k", version(5, 2), 2)).unwrap();
+        play.shows(a(true).writing(2, version(5, 2), 1)).unwrap();
+    }
+
+    #[test]
+    fn one_that_has_moved_on_may_have_come_back_since_and_know_nothing_of_it() {
+        let mut play = play(c(4).with("k", version(5, 1), 1));
+        play.shows(a(true)).unwrap();
+        let mut writing = a(true).writing(2, version(5, 2), 1);
+        Arc::make_mut(&mut writing.writes)[0].needed = vec!["c".into()];
+        play.shows(writing).unwrap();
+        // It stands at a later revision, dies, and comes back with a disk from which that is deleted.
+        play.shows(c(6)).unwrap();
+        play.dies("c");
+        play.shows(server("c", Vec::new()).renamed("d")).unwrap();
         play.shows(a(true).writing(2, version(5, 2), 1)).unwrap();
     }
 
