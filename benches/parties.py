@@ -9,9 +9,10 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, BinaryIO, Self
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -111,6 +112,9 @@ class Loader:
 class Parties:
     """Starts programs, and ends them all."""
 
+    server_env: Mapping[str, str] = MappingProxyType({})
+    """What servers have in their environment in addition."""
+
     def __init__(self, loader: Loader) -> None:
         self.loader = loader
         self._stack = ExitStack()
@@ -166,7 +170,8 @@ class Parties:
 
     def server(self, leader: Party, *options: str) -> Party:
         """Start a server, with options of its own."""
-        argv = [sys.executable, str(SCRIPTS / "server.py"), "--quiet", "--port", "0"]
+        env = [f"{name}={value}" for name, value in self.server_env.items()]
+        argv = ["env", *env, sys.executable, str(SCRIPTS / "server.py"), "--quiet", "--port", "0"]
         return self.start([*argv, "--viewleader", leader.address, *options])
 
     def ring(self, servers: int, *options: str) -> tuple[Party, list[Party]]:
