@@ -8,6 +8,8 @@ mod leaving;
 mod pace;
 #[path = "server_machine/progress.rs"]
 mod progress;
+#[path = "server_machine/reads.rs"]
+mod reads;
 #[path = "server_machine/requests.rs"]
 mod requests;
 #[path = "server_machine/stage.rs"]

@@ -48,7 +48,14 @@ impl Server {
 
     /// Adopts what is newer than what this server knows.
     pub(super) fn adopt_entries(&mut self, now: Millis, entries: &[Entry], out: &mut Out) {
+        let mut any = false;
         for entry in entries.iter().filter(|entry| entry.is_valid() && !entry.active.is_empty()) {
+            if !self.holds.is_news(entry) {
+                // Nothing is asked anew for it: who is slow to reach has many questions of earlier revisions
+                // under way, and each is answered by what is known here by then.
+                continue;
+            }
+            any = true;
             let reads = self.take_reads(entry.start, entry.end);
             let changed = self.holds.adopt(entry);
             let starts: Vec<_> = changed.iter().map(|(piece, _)| piece.start).collect();
@@ -65,7 +72,7 @@ impl Server {
             }
             self.read_anew(now, reads, out);
         }
-        if !entries.is_empty() {
+        if any {
             self.holds.merge();
             self.know_addresses();
             // Joiners that were synced before are so at a new revision too.

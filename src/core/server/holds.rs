@@ -269,6 +269,12 @@ impl Holds {
         self.holds[first..].iter().take_while(move |hold| hold.entry.start < end)
     }
 
+    /// Whether an entry is newer than what is known of any of its slots.
+    pub(super) fn is_news(&self, entry: &Entry) -> bool {
+        let seen = &self.seen[usize::from(entry.start)..usize::from(entry.end)];
+        seen.iter().any(|seen| replaces(entry, *seen))
+    }
+
     /// Replaces what is known of the entry's slots where the entry is newer. Returns the pieces
     /// that changed, each with what was there before; the caller gives the new ones their roles.
     pub(super) fn adopt(&mut self, entry: &Entry) -> Vec<(Entry, Option<Hold>)> {
@@ -279,8 +285,7 @@ impl Holds {
             let run = usize::from(at)..usize::from(self.end_of_piece(at).min(entry.end));
             let alike = self.seen[run].iter().take_while(|known| **known == seen).count();
             let end = at + alike as Slot;
-            let older = seen > entry.revision && planted(Planted::OlderEntriesAdopted);
-            if seen < entry.revision || older {
+            if replaces(entry, seen) {
                 let old = self.carve(at, end);
                 changed.push((entry.part(at, end), old));
                 self.seen[usize::from(at)..usize::from(end)].fill(entry.revision);
@@ -379,6 +384,12 @@ impl Holds {
         }
         Some(part(&whole, start, end))
     }
+}
+
+/// Whether an entry takes the place of one of the revision `seen`.
+fn replaces(entry: &Entry, seen: Revision) -> bool {
+    let older = seen > entry.revision && planted(Planted::OlderEntriesAdopted);
+    seen < entry.revision || older
 }
 
 /// How a server stands to a message about some slots.

@@ -5,9 +5,11 @@
 //! - Once it has recovered, each revision that it decides is above all at which any living server
 //!   has ever stood, in whatever slot.
 //! - A range that it was told of, and was not sure of, it relies on only when every process that
-//!   lives and was named there, under its present identity or an earlier one, is a member; or where
-//!   in the same step a server has come that knows a newer assignment, or the operator lets it give
-//!   up.
+//!   lives and was named there, under its present identity or an earlier one, is a member, or was one
+//!   of this leader under any of them; or where in the same step a server has come that knows a newer
+//!   assignment, or the operator lets it give up.
+
+use std::collections::BTreeSet;
 
 use super::facts::{Range, Server};
 use super::ring::{Config, Ring};
@@ -24,6 +26,8 @@ pub(super) struct Restarts {
     given: Revision,
     /// The highest revision of those before the one that lives.
     before: Revision,
+    /// Who has been a member of the one that lives.
+    met: BTreeSet<NodeId>,
 }
 
 impl Rule for Restarts {
@@ -34,7 +38,9 @@ impl Rule for Restarts {
     fn leader(&mut self, ring: &Ring, step: &LeaderStep<'_>) -> Verdict {
         if self.by.replace(step.process) != Some(step.process) {
             self.before = self.given;
+            self.met.clear();
         }
+        self.met.extend(step.after.members.keys().cloned());
         let shown = step.after.ranges.iter().map(|range| range.revision).max();
         self.given = self.given.max(shown.unwrap_or(0));
         let (Some(before), true) = (step.before, step.after.restarted) else {
@@ -53,7 +59,7 @@ impl Rule for Restarts {
             }
             for (start, _, old) in pieces.into_iter().filter(|(_, _, old)| old.unsure) {
                 if !step.after.gives_up && !told_newer(ring, step, start, old) {
-                    heard(ring, step, old)?;
+                    heard(ring, &self.met, old)?;
                 }
             }
         }
@@ -87,14 +93,15 @@ fn told_newer(ring: &Ring, step: &LeaderStep<'_>, slot: Slot, old: &Range) -> bo
     step.after.members.keys().any(is_new) && newer.any(|(_, all)| all.iter().any(here))
 }
 
-/// Every process that lives and was named is a member.
-fn heard(ring: &Ring, step: &LeaderStep<'_>, old: &Range) -> Verdict {
+/// Every process that lives and was named is among those whom the leader has met. One that has ended
+/// since and come back, perhaps unheard, knows no more of the ring before than it did then.
+fn heard(ring: &Ring, met: &BTreeSet<NodeId>, old: &Range) -> Verdict {
     let joining = old.joining.iter().map(|(id, _)| id);
     for id in old.active.iter().chain(joining) {
         let is = |server: &&Server| server.id == *id || server.was.contains(id);
         let unheard = |server: &&Server| {
-            let known = |id: &NodeId| step.after.members.contains_key(id);
-            !known(id) && !known(&server.id)
+            let mut all = server.was.iter().chain([&server.id, id]);
+            !all.any(|id| met.contains(id))
         };
         if let Some(server) = ring.servers.values().find(is).filter(unheard) {
             let (name, what) = (&server.name, old.words());
@@ -139,6 +146,29 @@ mod tests {
         let mut renamed = told();
         renamed.shows(server("b", Vec::new()).renamed("b2")).unwrap();
         relies(renamed, &["a", "b2"], 9).unwrap();
+    }
+
+    #[test]
+    fn one_was_heard_and_has_come_back_since_without_a_word() {
+        let mut play = told();
+        play.members = vec!["a".into(), "b".into()];
+        let mut unsure = range(5, &["a", "b"]);
+        (unsure.unsure, unsure.told) = (true, true);
+        play.leads(2, unsure, &[]).unwrap();
+        play.dies("b");
+        play.shows(server("b", Vec::new()).renamed("b2")).unwrap();
+        relies(play, &["a"], 9).unwrap();
+        // That a leader has met it is nothing to the next.
+        let mut unsure = range(12, &["a", "b"]);
+        (unsure.unsure, unsure.told) = (true, true);
+        let mut next = told();
+        next.members = vec!["a".into(), "b".into()];
+        next.leads(2, unsure.clone(), &[]).unwrap();
+        next.leader_restarts();
+        next.members.clear();
+        next.leads(1, unsure.clone(), &[]).unwrap();
+        next.leads(1, unsure, &[]).unwrap();
+        fires(relies(next, &["a"], 19), "b lives");
     }
 
     #[test]
