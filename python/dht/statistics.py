@@ -11,7 +11,7 @@ class LeaderStatistics(NamedTuple):
     Attributes:
         epoch: How often the view has changed.
         ring: The servers of the view with their positions.
-        revision: How often the assignment of slots to servers has changed.
+        revision: Grows with each change of the assignment of slots to servers, and with restarts.
         slots_settled: How many slots are on their three servers.
         slots_moving: How many are on their way.
         slots_waiting: How many have no living holder. What is missing to 10,000 was never given

@@ -145,7 +145,7 @@ class Status:
     Attributes:
         program: The version of the view leader's program.
         epoch: How often the view has changed.
-        revision: How often the assignment of slots to servers has changed.
+        revision: Grows with each change of the assignment of slots to servers, and with restarts.
         settled: Whether nothing moves, waits, or has to be deleted.
         recovering: Whether the view leader has just started, and may not have heard every server.
         percent: How much of what had to move is in place, 0 to 99; `None` where nothing moves.

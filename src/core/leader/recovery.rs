@@ -18,26 +18,35 @@ const REVISION_LEAP: Revision = 1 << 32;
 
 /// How many revisions a leader may give out for each millisecond of its life, and still have given out
 /// none as high as those of one that is started after its end.
-const REVISIONS_PER_MS: Revision = 1 << 18;
+const REVISIONS_PER_MS: Revision = 1 << 13;
 
-/// The latest start of a leader that its revisions show: in the year 2109. Its product with the above is
-/// below [`HeartbeatExtension::SEEN_MAX`], with room for some leaps.
-const STARTED_MS_MAX: Millis = 4_398_000_000_000;
+/// From when on the time of a start is counted: the beginning of 2020, in milliseconds since 1970.
+const COUNTED_FROM_MS: Millis = 1_577_836_800_000;
+
+/// The longest time since then that revisions show, 2^40 less one, to the year 2054: up to there a revision is
+/// below 2^53, which every reader of JSON understands.
+const COUNTED_MS_MAX: Millis = 1_099_511_627_775;
 
 impl Leader {
     /// A revision above all that leaders before this one have given out, of which servers that were
-    /// heard know `heard`.
+    /// heard know `heard`; as far as the clock of their host has never shown a later time.
     ///
     /// They may all have slept while the last leader led others. No distance from what they know is
     /// certainly enough then: two leaders that hear the same would go on from the same revision. What
-    /// tells the two apart is when each was started, as far as the clock of their host has not gone back
-    /// in between.
+    /// tells the two apart is when each was started.
     pub(super) fn above_all_given_out(&self, heard: Revision) -> Revision {
         if planted(Planted::RevisionsReused) {
             return heard;
         }
-        let by_clock = self.config.started_ms.min(STARTED_MS_MAX) * REVISIONS_PER_MS;
-        if by_clock > heard { by_clock } else { heard + REVISION_LEAP }
+        let started_ms = self.config.started_ms;
+        let counted_ms = started_ms.saturating_sub(COUNTED_FROM_MS).min(COUNTED_MS_MAX);
+        let by_clock = counted_ms * REVISIONS_PER_MS;
+        if by_clock > heard {
+            return by_clock;
+        }
+        // Most likely another one than that of a leader which was started at another time.
+        let apart = (started_ms % (REVISION_LEAP / REVISIONS_PER_MS)) * REVISIONS_PER_MS;
+        heard + REVISION_LEAP + apart
     }
 
     /// Recovery ends when every range was told of by a server and each had time to tell, or after

@@ -28,6 +28,9 @@ pub(super) const LATENCY_MS_MAX: Millis = 1_500;
 /// three may meet a server with an old route, and wait a second where it leads.
 pub(super) const DIALOGUE_MS_MAX: Millis = 4_500;
 
+/// How long an operation may take that another client's votes hold up: until its client gives up.
+const HELD_MS_MAX: Millis = 5_500;
+
 /// How long the last request may still be waited for that was sent while something was amiss.
 const ATTEMPT_MS: Millis = 1_000;
 
@@ -150,7 +153,8 @@ impl Availability {
         if !held {
             self.slowest_ms = self.slowest_ms.max(took);
         }
-        if went == Went::Badly || (took > within_ms && !held) {
+        let within_ms = if held { HELD_MS_MAX } else { within_ms };
+        if went == Went::Badly || took > within_ms {
             let what = what();
             let what = format!("no fault explains this, begun at {called}, {took} ms long: {what}");
             self.unexplained.get_or_insert(what);
@@ -164,8 +168,13 @@ mod tests {
 
     /// Whether nothing explains how an operation went that took 5 s, on a ring that is well.
     fn is_unexplained(went: Went, held: bool) -> bool {
+        took(5_000, went, held)
+    }
+
+    /// The same of one that took so long.
+    fn took(ms: Millis, went: Went, held: bool) -> bool {
         let mut seen = Availability { sound_since: Some(1_000), ..Availability::default() };
-        seen.judge(7_000, 2_000, LATENCY_MS_MAX, went, held, String::new);
+        seen.judge(2_000 + ms, 2_000, LATENCY_MS_MAX, went, held, String::new);
         seen.unexplained.is_some()
     }
 
@@ -174,6 +183,7 @@ mod tests {
         assert!(!is_unexplained(Went::Refused, true));
         assert!(!is_unexplained(Went::Well, true));
         assert!(is_unexplained(Went::Badly, true));
+        assert!(took(6_000, Went::Well, true), "its client has given up by then");
         assert!(is_unexplained(Went::Well, false));
         assert!(is_unexplained(Went::Refused, false));
     }

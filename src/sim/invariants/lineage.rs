@@ -9,7 +9,8 @@
 //!
 //! A leader that was started again goes on from what servers tell it: there the last active set is
 //! the last that any server has adopted. What its predecessor decided and nobody adopted did not
-//! take effect. What is told and not relied on yet is no decision.
+//! take effect. What is told and not relied on yet is no decision, and nothing follows from it where a
+//! server comes that tells of a newer one.
 
 use super::dialogue::Told;
 use super::facts::Range;
@@ -53,7 +54,10 @@ impl Rule for Lineage {
         let lost = step.told.iter().any(|told| matches!(told, Told::Lost));
         for range in step.changed().filter(|range| !range.unsure && !range.told) {
             let pieces = step.before.iter().flat_map(|b| b.pieces(range.start, range.end));
-            for (at, _, old) in pieces.filter(|(_, _, old)| old.revision != range.revision) {
+            let pieces = pieces.filter(|(at, end, old)| {
+                old.revision != range.revision && !self.is_surpassed(*at, *end, old)
+            });
+            for (at, _, old) in pieces {
                 let mut last = old.active.clone();
                 if !last.is_empty() {
                     last.extend(synced(step, old, at));
@@ -71,6 +75,12 @@ impl Rule for Lineage {
 }
 
 impl Lineage {
+    /// Whether a range was told by somebody, and servers have adopted newer assignments of these slots.
+    fn is_surpassed(&self, at: Slot, end: Slot, old: &Range) -> bool {
+        let newer = |(_, _, (revision, ..)): (_, _, &(Revision, _, _))| *revision > old.revision;
+        (old.unsure || old.told) && self.adopted.over(at, end).all(newer)
+    }
+
     /// Whether this life of the leader has decided nothing about the range before.
     fn is_first(&self, step: &LeaderStep<'_>, range: &Range) -> bool {
         let Some(before) = step.before else {
@@ -177,5 +187,24 @@ mod tests {
         let mut other = self::play();
         other.leader_restarts();
         fires(other.leads(1, range(9, &["c"]), &[]), "not born anew");
+    }
+
+    #[test]
+    fn what_was_told_first_was_old() {
+        let mut told = range(1, &["a", "b"]);
+        (told.unsure, told.told) = (true, true);
+        let restarted = |mut play: Play| {
+            play.leader_restarts();
+            play.leads(1, told.clone(), &[]).unwrap();
+            play.leads(1, told.clone(), &[]).unwrap();
+            play
+        };
+        // Only c knows how it went on.
+        let mut play = play();
+        play.leads(1, range(2, &["b", "c"]), &[]).unwrap();
+        play.leads(1, range(3, &["c"]), &[]).unwrap();
+        play.shows(server("c", vec![hold(3, &["c"], Part::Serving)])).unwrap();
+        restarted(play).leads(2, range(9, &["c"]), &[]).unwrap();
+        fires(restarted(self::play()).leads(2, range(9, &["c"]), &[]), "not born anew");
     }
 }

@@ -5,9 +5,9 @@
 //! - Once it has recovered, each revision that it decides is above all at which any living server
 //!   has ever stood, in whatever slot.
 //! - A range that it was told of, and was not sure of, it relies on only when every process that
-//!   lives and was named there, under its present identity or an earlier one, is a member, or was one
-//!   of this leader under any of them; or where in the same step a server has come that knows a newer
-//!   assignment, or the operator lets it give up.
+//!   lives and was named there, under its present identity or an earlier one, is a member, or comes from
+//!   one that was a member of this leader and has ended since; or where in the same step a server has
+//!   come that knows a newer assignment, or the operator lets it give up.
 
 use std::collections::BTreeSet;
 
@@ -59,7 +59,7 @@ impl Rule for Restarts {
             }
             for (start, _, old) in pieces.into_iter().filter(|(_, _, old)| old.unsure) {
                 if !step.after.gives_up && !told_newer(ring, step, start, old) {
-                    heard(ring, &self.met, old)?;
+                    heard(ring, step, &self.met, old)?;
                 }
             }
         }
@@ -93,15 +93,16 @@ fn told_newer(ring: &Ring, step: &LeaderStep<'_>, slot: Slot, old: &Range) -> bo
     step.after.members.keys().any(is_new) && newer.any(|(_, all)| all.iter().any(here))
 }
 
-/// Every process that lives and was named is among those whom the leader has met. One that has ended
-/// since and come back, perhaps unheard, knows no more of the ring before than it did then.
-fn heard(ring: &Ring, met: &BTreeSet<NodeId>, old: &Range) -> Verdict {
+/// Every process that lives and was named is a member, or comes from one that the leader has met and
+/// that has ended since: it knows no more of the ring before than that one did.
+fn heard(ring: &Ring, step: &LeaderStep<'_>, met: &BTreeSet<NodeId>, old: &Range) -> Verdict {
     let joining = old.joining.iter().map(|(id, _)| id);
     for id in old.active.iter().chain(joining) {
         let is = |server: &&Server| server.id == *id || server.was.contains(id);
+        let member = |id: &NodeId| step.after.members.contains_key(id);
         let unheard = |server: &&Server| {
-            let mut all = server.was.iter().chain([&server.id, id]);
-            !all.any(|id| met.contains(id))
+            let ended = |dead: &Server| met.contains(&dead.id) && server.was.contains(&dead.id);
+            !member(id) && !member(&server.id) && !ring.dead.iter().any(ended)
         };
         if let Some(server) = ring.servers.values().find(is).filter(unheard) {
             let (name, what) = (&server.name, old.words());
@@ -158,6 +159,13 @@ mod tests {
         play.dies("b");
         play.shows(server("b", Vec::new()).renamed("b2")).unwrap();
         relies(play, &["a"], 9).unwrap();
+        // One that was met and is silent may know more by now.
+        let mut silent = told();
+        silent.members = vec!["a".into(), "b".into()];
+        let mut unsure = range(5, &["a", "b"]);
+        (unsure.unsure, unsure.told) = (true, true);
+        silent.leads(2, unsure, &[]).unwrap();
+        fires(relies(silent, &["a"], 9), "b lives");
         // That a leader has met it is nothing to the next.
         let mut unsure = range(12, &["a", "b"]);
         (unsure.unsure, unsure.told) = (true, true);

@@ -154,15 +154,18 @@ impl Ring {
         all.into_iter().find(|server| server.id == *id || server.was.contains(id))
     }
 
-    /// Whether in each of some slots a process that has or had an identity has stood at a revision or
-    /// a later one. One that came back with its disk has forgotten what it had deleted before.
+    /// Whether in each of some slots the last process that has or had an identity has stood at a revision
+    /// or a later one; where it holds nothing, one before it. One that came back with its disk has
+    /// forgotten where it stood in what it had deleted.
     pub(super) fn has_stood(&self, id: &NodeId, at: (Slot, Slot), from: Revision) -> bool {
-        let all = self.servers.values().chain(&self.dead);
-        let lives = all.filter(|server| server.id == *id || server.was.contains(id));
-        let lives: Vec<&Server> = lives.collect();
-        let stood = |slot| lives.iter().any(|server| *server.seen.at(slot) >= from);
-        lives.iter().any(|server| Ring::has_adopted(&server.seen, at, from))
-            || (at.0..at.1).all(stood)
+        let is = |server: &&Server| server.id == *id || server.was.contains(id);
+        let Some(last) = self.anybody(id) else { return false };
+        let before: Vec<&Server> = self.dead.iter().filter(is).collect();
+        let stood = |slot| {
+            let stood = |server: &&Server| *server.seen.at(slot) >= from;
+            stood(&last) || (last.at(slot).is_none() && before.iter().any(stood))
+        };
+        Ring::has_adopted(&last.seen, at, from) || (at.0..at.1).all(stood)
     }
 
     /// An identity in words.
