@@ -125,14 +125,17 @@ impl Local {
 
     /// Stores a value, in ASCII.
     pub(super) fn set(&mut self, key: &[u8], value: &str) {
-        self.log.local(key, || to_row(value, 0));
-        self.put(key, value, 0);
+        self.store(key, value, 0);
     }
 
     /// Stores a value of `setr`, while nobody decides.
     pub(super) fn set_without_ring(&mut self, key: &[u8], value: &Json) {
-        self.log.local(key, || to_row(value.as_str(), WITHOUT_RING));
-        self.put(key, value.as_str(), WITHOUT_RING);
+        self.store(key, value.as_str(), WITHOUT_RING);
+    }
+
+    fn store(&mut self, name: &[u8], value: &str, flags: u8) {
+        self.log.local(name, || to_row(value, flags));
+        self.put(name, value, flags);
     }
 
     fn put(&mut self, name: &[u8], value: &str, flags: u8) {
@@ -157,11 +160,8 @@ impl Local {
         let names: Vec<Box<[u8]>> = without_ring.map(|own| own.name().into()).collect();
         for name in names {
             self.log.forget_local(&name);
-            let hash = self.secret.hash(&name);
-            if let Ok(own) = self.values.find_entry(hash, |own| own.name() == &*name) {
-                own.remove();
-            }
         }
+        self.values.retain(|own| !own.has(WITHOUT_RING));
     }
 
     /// A replicated value of this name has come; whether that is news.

@@ -166,25 +166,20 @@ impl Availability {
 mod tests {
     use super::*;
 
-    /// Whether nothing explains how an operation went that took 5 s, on a ring that is well.
-    fn is_unexplained(went: Went, held: bool) -> bool {
-        took(5_000, went, held)
-    }
-
-    /// The same of one that took so long.
-    fn took(ms: Millis, went: Went, held: bool) -> bool {
+    /// Whether nothing explains how an operation went that took so long, on a ring that is well.
+    fn is_unexplained(took_ms: Millis, went: Went, held: bool) -> bool {
         let mut seen = Availability { sound_since: Some(1_000), ..Availability::default() };
-        seen.judge(2_000 + ms, 2_000, LATENCY_MS_MAX, went, held, String::new);
+        seen.judge(2_000 + took_ms, 2_000, LATENCY_MS_MAX, went, held, String::new);
         seen.unexplained.is_some()
     }
 
     #[test]
     fn another_clients_vote_explains_a_refusal_and_a_wait_and_nothing_else() {
-        assert!(!is_unexplained(Went::Refused, true));
-        assert!(!is_unexplained(Went::Well, true));
-        assert!(is_unexplained(Went::Badly, true));
-        assert!(took(6_000, Went::Well, true), "its client has given up by then");
-        assert!(is_unexplained(Went::Well, false));
-        assert!(is_unexplained(Went::Refused, false));
+        assert!(!is_unexplained(5_000, Went::Refused, true));
+        assert!(!is_unexplained(5_000, Went::Well, true));
+        assert!(is_unexplained(5_000, Went::Badly, true));
+        assert!(is_unexplained(6_000, Went::Well, true), "its client has given up by then");
+        assert!(is_unexplained(5_000, Went::Well, false));
+        assert!(is_unexplained(5_000, Went::Refused, false));
     }
 }

@@ -58,7 +58,7 @@ impl Rule for Decider {
         for write in after.writes.iter() {
             let led = self.led.get(&write.version.revision).into_iter().flatten();
             let mut led = led.filter(|led| (led.0..led.1).contains(&write.slot));
-            if led.all(|(_, _, id)| *id != after.id && !after.was.contains(id)) {
+            if led.all(|(_, _, id)| !after.is_or_was(id)) {
                 let (slot, version) = (write.slot, write.version);
                 return Err(format!("{} orders {version:?} in slot {slot} unled", after.name));
             }

@@ -49,7 +49,7 @@ impl Rule for Drops {
 
 /// A piece that a server has left is gone.
 fn dropped(ring: &Ring, step: &ServerStep<'_>, start: Slot, end: Slot, from: Revision) -> Verdict {
-    let own = |id: &NodeId| *id == step.after.id || step.after.was.contains(id);
+    let own = |id: &NodeId| step.after.is_or_was(id);
     let mut at = start;
     while at < end {
         let covers = |config: &&Config| config.start <= at && at < config.end;

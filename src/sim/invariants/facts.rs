@@ -144,6 +144,11 @@ impl Server {
         }
     }
 
+    /// Whether it has this identity, or had it.
+    pub(super) fn is_or_was(&self, id: &NodeId) -> bool {
+        self.id == *id || self.was.contains(id)
+    }
+
     /// Its part in the range of a slot.
     pub(super) fn at(&self, slot: Slot) -> Option<&Hold> {
         let index = self.holds.partition_point(|hold| hold.end <= slot);

@@ -124,7 +124,7 @@ fn follows(ring: &Ring, new: &Range, last: &[NodeId], born: Revision, lost: bool
 
 #[cfg(test)]
 mod tests {
-    use super::super::made_up::{Play, fires, hold, range, server};
+    use super::super::made_up::{Play, fires, hold, range, server, told_range};
     use super::*;
     use crate::core::assignment::{Report, Span};
     use crate::core::server::audit::Part;
@@ -191,8 +191,7 @@ mod tests {
 
     #[test]
     fn what_was_told_first_was_old() {
-        let mut told = range(1, &["a", "b"]);
-        (told.unsure, told.told) = (true, true);
+        let told = told_range(1, &["a", "b"]);
         let restarted = |mut play: Play| {
             play.leader_restarts();
             play.leads(1, told.clone(), &[]).unwrap();

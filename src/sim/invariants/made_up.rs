@@ -77,6 +77,11 @@ pub(super) fn range(revision: Revision, active: &[&str]) -> Range {
     }
 }
 
+/// The same as somebody told it, before the leader is sure of it.
+pub(super) fn told_range(revision: Revision, active: &[&str]) -> Range {
+    Range { unsure: true, told: true, ..range(revision, active) }
+}
+
 /// A server with this identity, which is also the name of its node.
 pub(super) fn server(id: &str, holds: Vec<Hold>) -> Server {
     let mut seen = SlotMap::new(0);

@@ -98,7 +98,7 @@ fn told_newer(ring: &Ring, step: &LeaderStep<'_>, slot: Slot, old: &Range) -> bo
 fn heard(ring: &Ring, step: &LeaderStep<'_>, met: &BTreeSet<NodeId>, old: &Range) -> Verdict {
     let joining = old.joining.iter().map(|(id, _)| id);
     for id in old.active.iter().chain(joining) {
-        let is = |server: &&Server| server.id == *id || server.was.contains(id);
+        let is = |server: &&Server| server.is_or_was(id);
         let member = |id: &NodeId| step.after.members.contains_key(id);
         let unheard = |server: &&Server| {
             let ended = |dead: &Server| met.contains(&dead.id) && server.was.contains(&dead.id);
@@ -114,7 +114,7 @@ fn heard(ring: &Ring, step: &LeaderStep<'_>, met: &BTreeSet<NodeId>, old: &Range
 
 #[cfg(test)]
 mod tests {
-    use super::super::made_up::{Play, fires, hold, range, server};
+    use super::super::made_up::{Play, fires, hold, range, server, told_range};
     use super::*;
     use crate::core::server::audit::Part;
 
@@ -126,10 +126,8 @@ mod tests {
         play.shows(server("a", hold(Part::Serving))).unwrap();
         play.shows(server("b", hold(Part::Replica))).unwrap();
         play.leader_restarts();
-        let mut told = range(5, &["a", "b"]);
-        (told.unsure, told.told) = (true, true);
-        play.leads(1, told.clone(), &[]).unwrap();
-        play.leads(1, told, &[]).unwrap();
+        play.leads(1, told_range(5, &["a", "b"]), &[]).unwrap();
+        play.leads(1, told_range(5, &["a", "b"]), &[]).unwrap();
         play
     }
 
@@ -153,22 +151,17 @@ mod tests {
     fn one_was_heard_and_has_come_back_since_without_a_word() {
         let mut play = told();
         play.members = vec!["a".into(), "b".into()];
-        let mut unsure = range(5, &["a", "b"]);
-        (unsure.unsure, unsure.told) = (true, true);
-        play.leads(2, unsure, &[]).unwrap();
+        play.leads(2, told_range(5, &["a", "b"]), &[]).unwrap();
         play.dies("b");
         play.shows(server("b", Vec::new()).renamed("b2")).unwrap();
         relies(play, &["a"], 9).unwrap();
         // One that was met and is silent may know more by now.
         let mut silent = told();
         silent.members = vec!["a".into(), "b".into()];
-        let mut unsure = range(5, &["a", "b"]);
-        (unsure.unsure, unsure.told) = (true, true);
-        silent.leads(2, unsure, &[]).unwrap();
+        silent.leads(2, told_range(5, &["a", "b"]), &[]).unwrap();
         fires(relies(silent, &["a"], 9), "b lives");
         // That a leader has met it is nothing to the next.
-        let mut unsure = range(12, &["a", "b"]);
-        (unsure.unsure, unsure.told) = (true, true);
+        let unsure = told_range(12, &["a", "b"]);
         let mut next = told();
         next.members = vec!["a".into(), "b".into()];
         next.leads(2, unsure.clone(), &[]).unwrap();

@@ -151,16 +151,15 @@ impl Ring {
     /// The server that has or had an identity, last.
     pub(super) fn anybody(&self, id: &NodeId) -> Option<&Server> {
         let all = self.servers.values().chain(self.dead.iter().rev());
-        all.into_iter().find(|server| server.id == *id || server.was.contains(id))
+        all.into_iter().find(|server| server.is_or_was(id))
     }
 
     /// Whether in each of some slots the last process that has or had an identity has stood at a revision
     /// or a later one; where it holds nothing, one before it. One that came back with its disk has
     /// forgotten where it stood in what it had deleted.
     pub(super) fn has_stood(&self, id: &NodeId, at: (Slot, Slot), from: Revision) -> bool {
-        let is = |server: &&Server| server.id == *id || server.was.contains(id);
         let Some(last) = self.anybody(id) else { return false };
-        let before: Vec<&Server> = self.dead.iter().filter(is).collect();
+        let before: Vec<&Server> = self.dead.iter().filter(|dead| dead.is_or_was(id)).collect();
         let stood = |slot| {
             let stood = |server: &&Server| *server.seen.at(slot) >= from;
             stood(&last) || (last.at(slot).is_none() && before.iter().any(stood))
